@@ -1,0 +1,73 @@
+# Needs make and Python 3.11 or newer. Each target keeps its tools in .venv.
+
+PYTHON ?= python3
+ARGS ?=
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+
+.PHONY: help demo test lint types bench bench-peers clean
+
+help:
+	@echo "make demo     serve the example application on http://127.0.0.1:5000 (PORT=... for another)"
+	@echo "make test     run the tests (ARGS='-k revoke' for some of them)"
+	@echo "make lint     check style and formatting"
+	@echo "make types    check the types"
+	@echo "make bench    measure what a request with a key costs (ARGS=--quick for a small run)"
+	@echo "              (make bench-peers: next to other packages)"
+	@echo "make clean    remove .venv, caches and builds"
+	@echo "PYTHON=...    the Python to make .venv from, now $(PYTHON)"
+
+demo: $(VENV)/demo.stamp
+	$(BIN)/python -m example_app.demo
+
+test: $(VENV)/tests.stamp
+	$(BIN)/pytest $(ARGS)
+
+lint: $(VENV)/lint.stamp
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/types.stamp
+	$(BIN)/mypy
+	PATH="$(CURDIR)/$(BIN):$$PATH" pyright --verifytypes flask_orgkeys --ignoreexternal
+
+bench: $(VENV)/bench.stamp
+	$(BIN)/python -m benchmarks $(ARGS)
+
+bench-peers: $(VENV)/bench.stamp
+	$(BIN)/python -m benchmarks --peers $(ARGS)
+
+clean:
+	rm -rf $(VENV) .venv-peers build dist docs/_build .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info
+	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +
+
+# pip knows --group from 25.1 on.
+$(VENV)/pip.stamp:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "flask-orgkeys needs Python 3.11 or newer, and '$(PYTHON)' is not that." >&2; \
+	  echo "Name another: make $(MAKECMDGOALS) PYTHON=python3.12" >&2; \
+	  exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install --upgrade 'pip>=25.1'
+	@touch $@
+
+$(VENV)/demo.stamp: $(VENV)/pip.stamp pyproject.toml
+	$(PIP) install --editable .
+	@touch $@
+
+$(VENV)/tests.stamp: $(VENV)/pip.stamp pyproject.toml
+	$(PIP) install --editable . --group tests
+	@touch $@
+
+$(VENV)/lint.stamp: $(VENV)/pip.stamp pyproject.toml
+	$(PIP) install --group lint
+	@touch $@
+
+$(VENV)/types.stamp: $(VENV)/pip.stamp pyproject.toml
+	$(PIP) install --editable . --group types
+	@touch $@
+
+$(VENV)/bench.stamp: $(VENV)/pip.stamp pyproject.toml
+	$(PIP) install --editable . --group bench
+	@touch $@

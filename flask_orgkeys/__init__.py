@@ -1,0 +1,41 @@
+"""Organisation-scoped API keys for Flask."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from . import errors as errors
+    from . import signals as signals
+    from .auth import current_key as current_key
+    from .extension import OrgKeys as OrgKeys
+    from .guards import require_key as require_key
+    from .guards import require_scope as require_scope
+    from .store import IssuedKey as IssuedKey
+
+__all__ = [
+    "IssuedKey",
+    "OrgKeys",
+    "current_key",
+    "errors",
+    "require_key",
+    "require_scope",
+    "signals",
+]
+
+_HOMES = {
+    "IssuedKey": "store",
+    "OrgKeys": "extension",
+    "current_key": "auth",
+    "require_key": "guards",
+    "require_scope": "guards",
+}
+
+if not TYPE_CHECKING:
+
+    def __getattr__(name):
+        # On first use: pytest imports the plugin flask_orgkeys.testing, and so this, in every run.
+        if name not in __all__:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        module = import_module(f".{_HOMES.get(name, name)}", __name__)
+        value = globals()[name] = getattr(module, name) if name in _HOMES else module
+        return value

@@ -1,0 +1,241 @@
+"""Authentication: whose key a request carries, found out at most once a request."""
+
+from __future__ import annotations
+
+import logging
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, cast
+
+from flask import current_app, has_request_context, request
+from flask.globals import request_ctx
+from werkzeug.local import LocalProxy
+
+from . import errors, signals, tokens
+from .keytable import StoredKey, Use
+from .lookup import DatabaseUnavailable
+from .models import is_past
+from .state import state_of
+
+if TYPE_CHECKING:
+    from flask import Flask
+
+    from .lookup import Lookup
+    from .settings import Settings
+
+logger: logging.Logger = logging.getLogger("flask_orgkeys")
+
+_OUTCOMES = "_orgkeys_outcomes"
+
+# Possessive, and without an end where the quotes have none: linear, whatever is sent.
+_QUOTED = re.compile(r'"(?:[^"\\]|\\.)*+(?:"|\\?\Z)', re.DOTALL)
+# RFC 9110, section 11.4: what stands behind a comma is a parameter of the same credentials
+# (name = value) or the beginning of others (scheme SP ...).
+_FURTHER_CREDENTIALS = re.compile(
+    r",[ \t]*(?:[!#$%&'*+.^_`|~0-9A-Za-z-]+ +[^ \t,=]|(?:bearer|basic)[ \t]*(?:,|$))",
+    re.IGNORECASE | re.ASCII,
+)
+_BEARER = re.compile(r"bearer(?![^ \t,])", re.IGNORECASE | re.ASCII)
+_CARRIES_BEARER = re.compile(rf"(?:^|,)[ \t]*{_BEARER.pattern}", _BEARER.flags)
+
+
+@dataclass(frozen=True, slots=True)
+class AuthenticatedKey:
+    """The key a request was authenticated with: a value, bound to no session.
+
+    :param id: the public id.
+    :param name: what the administrator called it.
+    :param organization_id: the host's id of the organisation it belongs to.
+    :param scopes: what it may do.
+    :param created_by: who created it, as the host names its users.
+    :param created_at: aware, in UTC.
+    :param expires_at: aware, in UTC, or ``None`` where it does not expire.
+    """
+
+    id: str
+    name: str
+    organization_id: Any
+    scopes: frozenset[str]
+    created_by: str | None
+    created_at: datetime
+    expires_at: datetime | None
+
+    def has_scope(self, scope: str) -> bool:
+        """Tell whether the key holds ``scope``, by exact match."""
+        return scope in self.scopes
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """The request carries a valid key."""
+
+    key: AuthenticatedKey
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """The request carries no valid key.
+
+    :param reason: what a guard raises.
+    :param key_id: the presented public id, where the checksum was right.
+    """
+
+    reason: type[errors.RequestRefused]
+    key_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Authenticator:
+    """Decides about credentials for one app."""
+
+    settings: Settings
+    lookup: Lookup
+
+    def is_ours(self, header: str) -> bool:
+        """Tell whether an ``Authorization`` value can hold a key of ours. Asks no database."""
+        return f"{self.settings.prefix}_" in header
+
+    def authenticate(self, header: str | None) -> Accepted | Rejected:
+        """Decide about an ``Authorization`` value, and record the use of an accepted key.
+
+        The raw text is in no local variable by the time the database is asked, for error trackers
+        send those of every frame.
+        """
+        credential = _read_credential(header, self.settings.prefix)
+        del header
+        if not isinstance(credential, tokens.Token):
+            return Rejected(credential)
+        return self._authenticate_token(credential)
+
+    def _authenticate_token(self, token: tokens.Token) -> Accepted | Rejected:
+        try:
+            with self.lookup.reader() as reader:
+                stored = reader.find(token.id)
+                # Not before: it may have waited for the pool or the database.
+                now = datetime.now(UTC)
+                reason = self._reason_to_reject(token, stored, now)
+                if stored is None or reason is not None:
+                    return Rejected(reason or errors.InvalidKey, token.id)
+                use = self._use(token, stored, now)
+                if use is not None:
+                    reader.record(use)
+        except DatabaseUnavailable as unavailable:
+            logger.error("API keys cannot be checked: %s", unavailable)
+            return Rejected(errors.Unavailable, token.id)
+        return Accepted(
+            AuthenticatedKey(
+                id=stored.id,
+                name=stored.name,
+                organization_id=stored.organization_id,
+                scopes=stored.scopes,
+                created_by=stored.created_by,
+                created_at=stored.created_at,
+                expires_at=stored.expires_at,
+            )
+        )
+
+    def _reason_to_reject(
+        self, token: tokens.Token, stored: StoredKey | None, now: datetime
+    ) -> type[errors.RequestRefused] | None:
+        if stored is None or not tokens.verify(token.secret, stored.digest, self.settings.peppers):
+            return errors.InvalidKey
+        if stored.revoked_at is not None:
+            return errors.RevokedKey
+        return errors.ExpiredKey if is_past(stored.expires_at, now) else None
+
+    def _use(self, token: tokens.Token, stored: StoredKey, now: datetime) -> Use | None:
+        step, peppers = self.settings.last_used_step, self.settings.peppers
+        is_due = step is not None and (
+            stored.last_used_at is None or now - stored.last_used_at >= step
+        )
+        digests = None
+        if tokens.is_outdated(stored.digest, peppers):
+            digests = (stored.digest, tokens.digest(token.secret, peppers))
+        if not is_due and digests is None:
+            return None
+        return Use(
+            key_id=stored.id,
+            used_at=now if is_due else None,
+            unused_since=now - step if is_due and step is not None else None,
+            digests=digests,
+        )
+
+
+def _read_credential(header: str | None, prefix: str) -> tokens.Token | type[errors.RequestRefused]:
+    if header is None:
+        return errors.MissingKey
+    if "," in header and _FURTHER_CREDENTIALS.search(_QUOTED.sub('""', header)):
+        return errors.InvalidRequest
+    header = header.strip(" \t")
+    scheme = _BEARER.match(header)
+    if scheme is None:
+        return errors.MissingKey
+    return tokens.parse(header[scheme.end() :].lstrip(" "), prefix) or errors.InvalidKey
+
+
+def carries_bearer(header: str | None) -> bool:
+    """Tell whether an ``Authorization`` value holds credentials of the Bearer scheme."""
+    return header is not None and _CARRIES_BEARER.search(header) is not None
+
+
+def authenticate_request() -> None:
+    """Authenticate a request that carries a key of ours: the request hook. Never answers."""
+    header = request.environ.get("HTTP_AUTHORIZATION")
+    if header is not None and state_of().authenticator.is_ours(header):
+        del header
+        outcome_of_request()
+
+
+def outcome_of_request() -> Accepted | Rejected:
+    """Return the outcome for the current request and app, found out on first use."""
+    app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]
+    outcomes = _known_outcomes()
+    outcome = outcomes.get(app)
+    if outcome is None:
+        authenticator = state_of(app).authenticator
+        outcome = authenticator.authenticate(request.environ.get("HTTP_AUTHORIZATION"))
+        outcomes[app] = outcome
+        if isinstance(outcome, Accepted):
+            signals.key_authenticated.send(app, _async_wrapper=app.ensure_sync, key=outcome.key)
+    return outcome
+
+
+def _known_outcomes() -> dict[Flask, Accepted | Rejected]:
+    # On the request, not on ``g``: that lives as long as the app context, which a test or a
+    # command may have pushed around several requests. By app, for a request may look into the
+    # context of another, whose keys are not its own.
+    carrier = request._get_current_object()  # type: ignore[attr-defined]
+    outcomes: dict[Flask, Accepted | Rejected] | None = getattr(carrier, _OUTCOMES, None)
+    if outcomes is None:
+        outcomes = {}
+        setattr(carrier, _OUTCOMES, outcomes)
+    return outcomes
+
+
+def _current_key() -> AuthenticatedKey | None:
+    if not has_request_context():
+        return None
+    outcome = outcome_of_request()
+    return outcome.key if isinstance(outcome, Accepted) else None
+
+
+current_key: AuthenticatedKey = cast(AuthenticatedKey, LocalProxy(_current_key))
+"""The :class:`AuthenticatedKey` of the current request; falsy where it carries no valid key."""
+
+
+def write_waiting_uses(_error: BaseException | None = None) -> None:
+    """Write a use that waits for the host's session, where the app context, and the session with
+    it, outlives the request: a teardown function of the request.
+    """
+    app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]
+    if isinstance(_known_outcomes().get(app), Accepted) and _is_in_older_app_context():
+        state_of(app).authenticator.lookup.write_uses()
+
+
+def _is_in_older_app_context() -> bool:
+    # Flask 3.1 runs a request in an app context that is there already, and tells it here alone.
+    # Where it does not, a use is written when the session ends its transaction.
+    context = request_ctx._get_current_object()  # type: ignore[attr-defined]
+    pushed: list[tuple[Any, Any]] = getattr(context, "_cv_tokens", [])
+    return bool(pushed) and pushed[0][1] is None

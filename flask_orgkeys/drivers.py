@@ -1,0 +1,208 @@
+"""What the databases do differently, on the connections of their drivers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine.interfaces import Dialect
+
+Argument = TypeVar("Argument")
+Result = TypeVar("Result")
+
+LOCK_WAIT_MILLISECONDS = 20
+"""The longest that writing waits for a lock."""
+
+Call = tuple[str, Any]
+"""A statement and its parameters, as a cursor takes them."""
+
+
+class Driver:
+    """Any database, by what PEP 249 says alone: how long it waits for a lock is its own affair."""
+
+    missing_table_codes: frozenset[Any] = frozenset()
+    """Codes of the errors for a missing table and a missing column."""
+
+    def is_idle(self, connection: Any) -> bool | None:  # noqa: ARG002
+        """Tell whether no transaction is open on a connection; ``None`` where it cannot tell."""
+        return None
+
+    def has_failed(self, connection: Any) -> bool:  # noqa: ARG002
+        """Tell whether a connection refuses statements until its transaction is rolled back."""
+        return False
+
+    def read_apart(self, connection: Any, call: Call) -> Any:
+        """Fetch a row on an idle connection, and leave it idle."""
+        row = _fetch_one(connection, call)
+        connection.rollback()
+        return row
+
+    def read_within(self, connection: Any, call: Call) -> Any:
+        """Fetch a row within the transaction on a connection, and never harm it."""
+        return _fetch_one(connection, call)
+
+    def write(self, connection: Any, calls: Iterable[Call]) -> None:
+        """Run statements in a transaction of their own on an idle connection, and leave it idle.
+        Where one has to wait for a lock longer than :data:`LOCK_WAIT_MILLISECONDS`, raise.
+        """
+        cursor = connection.cursor()
+        try:
+            for call in calls:
+                cursor.execute(*call)
+            connection.commit()
+        except BaseException:
+            connection.rollback()
+            raise
+        finally:
+            cursor.close()
+
+    def is_table_missing(self, error: BaseException) -> bool:
+        """Tell whether an error says that a table or one of its columns is missing."""
+        attributes = (getattr(error, name, None) for name in ("sqlstate", "pgcode"))
+        return not self.missing_table_codes.isdisjoint({*attributes, *error.args[:1]})
+
+
+class SQLite(Driver):
+    """The standard library's ``sqlite3``."""
+
+    def is_idle(self, connection: Any) -> bool | None:
+        if getattr(connection, "autocommit", None) is False:
+            # From Python 3.12 on: one that is always in a transaction.
+            return None
+        return not connection.in_transaction
+
+    def read_apart(self, connection: Any, call: Call) -> Any:
+        row = _fetch_one(connection, call)
+        if connection.in_transaction:
+            connection.rollback()
+        return row
+
+    def write(self, connection: Any, calls: Iterable[Call]) -> None:
+        before = connection.execute("PRAGMA busy_timeout").fetchone()[0]
+        connection.execute(f"PRAGMA busy_timeout = {LOCK_WAIT_MILLISECONDS}").close()
+        try:
+            super().write(connection, calls)
+        finally:
+            connection.execute(f"PRAGMA busy_timeout = {before}").close()
+
+    def is_table_missing(self, error: BaseException) -> bool:
+        return str(error).startswith(("no such table", "no such column"))
+
+
+class PostgreSQL(Driver):
+    """psycopg 3 and psycopg2."""
+
+    missing_table_codes: frozenset[Any] = frozenset({"42P01", "42703"})
+
+    _IDLE, _FAILED = 0, 3
+    # At this level whatever the host's is, so as to be no part of what its serialisable
+    # transactions conflict with; and not waiting for a disk, or a standby, to have the commit.
+    _BEGIN = (
+        "BEGIN ISOLATION LEVEL READ COMMITTED;"
+        f" SET LOCAL lock_timeout = {LOCK_WAIT_MILLISECONDS};"
+        " SET LOCAL synchronous_commit = off"
+    )
+
+    def is_idle(self, connection: Any) -> bool:
+        return bool(connection.info.transaction_status == self._IDLE)
+
+    def has_failed(self, connection: Any) -> bool:
+        return bool(connection.info.transaction_status == self._FAILED)
+
+    def read_apart(self, connection: Any, call: Call) -> Any:
+        # One round trip: without it, a BEGIN before and a ROLLBACK after.
+        return _in_autocommit(connection, _fetch_one, call)
+
+    def read_within(self, connection: Any, call: Call) -> Any:
+        # An error, such as that of a missing table, would leave the host's transaction failed.
+        cursor = connection.cursor()
+        try:
+            cursor.execute("SAVEPOINT flask_orgkeys")
+            try:
+                cursor.execute(*call)
+                row = cursor.fetchone()
+            except BaseException:
+                if not connection.closed:
+                    cursor.execute("ROLLBACK TO SAVEPOINT flask_orgkeys")
+                raise
+            cursor.execute("RELEASE SAVEPOINT flask_orgkeys")
+            return row
+        finally:
+            cursor.close()
+
+    def write(self, connection: Any, calls: Iterable[Call]) -> None:
+        _in_autocommit(connection, self._write, calls)
+
+    def _write(self, connection: Any, calls: Iterable[Call]) -> None:
+        cursor = connection.cursor()
+        try:
+            cursor.execute(self._BEGIN)
+            for call in calls:
+                cursor.execute(*call)
+            cursor.execute("COMMIT")
+        except BaseException:
+            if not connection.closed:
+                cursor.execute("ROLLBACK")
+            raise
+        finally:
+            cursor.close()
+
+
+class MariaDB(Driver):
+    """MariaDB, by PyMySQL or mysqlclient."""
+
+    missing_table_codes: frozenset[Any] = frozenset({1146, 1054})
+
+    _NO_WAIT = "SET STATEMENT innodb_lock_wait_timeout = 0, lock_wait_timeout = 0 FOR "
+
+    def read_apart(self, connection: Any, call: Call) -> Any:
+        # Within a transaction it would wait for locks where that is serialisable, and leave an
+        # old snapshot to the next reader where the pool does not reset its connections.
+        before = connection.get_autocommit()
+        connection.autocommit(True)
+        try:
+            return _fetch_one(connection, call)
+        finally:
+            if connection.open:
+                connection.autocommit(before)
+
+    def write(self, connection: Any, calls: Iterable[Call]) -> None:
+        super().write(connection, ((self._NO_WAIT + sql, values) for sql, values in calls))
+
+
+def driver_of(dialect: Dialect) -> Driver:
+    """Return the driver of a dialect that has been connected."""
+    if dialect.name == "sqlite":
+        return SQLite()
+    if dialect.driver in ("psycopg", "psycopg2"):
+        return PostgreSQL()
+    if dialect.driver in ("pymysql", "mysqldb") and getattr(dialect, "is_mariadb", False):
+        return MariaDB()
+    return Driver()
+
+
+def _fetch_one(connection: Any, call: Call) -> Any:
+    cursor = connection.cursor()
+    try:
+        cursor.execute(*call)
+        return cursor.fetchone()
+    finally:
+        cursor.close()
+
+
+def _in_autocommit(
+    connection: Any, function: Callable[[Any, Argument], Result], argument: Argument
+) -> Result:
+    """Call a function with a PostgreSQL connection that opens no transaction of its own.
+
+    Switching that costs no round trip.
+    """
+    if connection.autocommit:
+        return function(connection, argument)
+    connection.autocommit = True
+    try:
+        return function(connection, argument)
+    finally:
+        if not connection.closed:
+            connection.autocommit = False

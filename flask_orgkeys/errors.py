@@ -1,0 +1,211 @@
+"""Exceptions: what a guard answers, what management raises, what a wrong set-up raises.
+
+What a guard answers is a subclass of Werkzeug's own class for the status, so a host's
+``errorhandler(401)`` or ``errorhandler(errors.ExpiredKey)`` can answer in its place.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import Any, ClassVar
+
+from flask import Response
+from werkzeug.datastructures import Headers
+from werkzeug.exceptions import (
+    BadRequest,
+    Forbidden,
+    HTTPException,
+    NotFound,
+    ServiceUnavailable,
+    Unauthorized,
+)
+
+RETRY_AFTER_SECONDS = 5
+
+
+class ConfigurationError(RuntimeError):
+    """The app is set up wrongly. The text says what to write instead."""
+
+
+class KeyNotFound(LookupError):
+    """The organisation has no key of that id. One of another organisation is no different.
+
+    :param key_id: the id that was asked for.
+    """
+
+    def __init__(self, key_id: str) -> None:
+        # Without the id, for somebody may have given a whole key for one.
+        super().__init__("the organisation has no such API key")
+        self.key_id = key_id
+
+
+class KeyLimitReached(ValueError):
+    """The organisation has as many live keys as ``ORGKEYS_MAX_KEYS`` allows.
+
+    :param limit: that number.
+    """
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(f"the organisation has {limit} live API keys, the most it may have")
+        self.limit = limit
+
+
+class ReplayedCreation(ValueError):
+    """A create form was sent before, and has made its key.
+
+    :param key_id: the public id of that key.
+    """
+
+    def __init__(self, key_id: str) -> None:
+        super().__init__(f"this form has created the API key {key_id!r} already")
+        self.key_id = key_id
+
+
+class RequestRefused(HTTPException):
+    """What a guard raises. Answers with an RFC 9457 problem and, where due, an RFC 6750 challenge.
+
+    :param realm: the realm of the challenge.
+    :param scopes: the scopes the guard requires.
+    """
+
+    problem_code: ClassVar[str]
+    """Value of the problem's ``code`` member."""
+    challenge: ClassVar[str | None] = None
+    """RFC 6750 error code of the challenge, ``""`` for a challenge without one, or ``None``."""
+
+    def __init__(self, realm: str = "", scopes: Iterable[str] = ()) -> None:
+        super().__init__()
+        self.realm = realm
+        self.scopes: tuple[str, ...] = tuple(scopes)
+
+    @property
+    def protocol_headers(self) -> dict[str, str]:
+        """Headers that stay when a host's error handler answers with a body of its own."""
+        headers = {"Cache-Control": "no-store"}
+        if self.challenge is not None:
+            headers["WWW-Authenticate"] = self._challenge_value(self.challenge)
+        return headers
+
+    def problem(self) -> dict[str, Any]:
+        """Return the members of the problem document."""
+        return {
+            "type": "about:blank",
+            "title": self.name,
+            "status": self.code,
+            "detail": self.description,
+            "code": self.problem_code,
+        }
+
+    def get_response(self, environ: Any = None, scope: Any = None) -> Response:  # noqa: ARG002
+        """Return the problem as a response."""
+        response = Response(
+            json.dumps(self.problem()) + "\n",
+            status=self.code,
+            mimetype="application/problem+json",
+        )
+        self.put_protocol_headers(response)
+        return response
+
+    def put_protocol_headers(self, response: Any) -> None:
+        """Set :attr:`protocol_headers` and ``Vary: Authorization`` on a response.
+
+        It takes no cookie either, now or later: Flask adds that of the session last of all.
+        """
+        response.headers = _CookielessHeaders(response.headers)
+        response.headers.update(self.protocol_headers)
+        response.vary.add("Authorization")
+
+    def _challenge_value(self, error: str) -> str:
+        parameters = {"realm": self.realm}
+        if error:
+            parameters["error"] = error
+        if error == "insufficient_scope":
+            parameters["scope"] = " ".join(self.scopes)
+        return "Bearer " + ", ".join(
+            f'{name}="{_quoted(value)}"' for name, value in parameters.items()
+        )
+
+
+class MissingKey(RequestRefused, Unauthorized):
+    """The request carries no key."""
+
+    problem_code = "missing_key"
+    challenge: ClassVar[str | None] = ""
+    description: str = "This endpoint needs an API key: send it as 'Authorization: Bearer <key>'."
+
+
+class InvalidKey(RequestRefused, Unauthorized):
+    """The credential is malformed, unknown, wrong, or no key of ours. Which is not told."""
+
+    problem_code = "invalid_key"
+    challenge: ClassVar[str | None] = "invalid_token"
+    description: str = "The API key is not valid."
+
+
+class RevokedKey(RequestRefused, Unauthorized):
+    """The key was revoked."""
+
+    problem_code = "revoked_key"
+    challenge: ClassVar[str | None] = "invalid_token"
+    description: str = (
+        "The API key was revoked. Ask an administrator of the organisation for a new one."
+    )
+
+
+class ExpiredKey(RequestRefused, Unauthorized):
+    """The key has expired."""
+
+    problem_code = "expired_key"
+    challenge: ClassVar[str | None] = "invalid_token"
+    description: str = (
+        "The API key has expired. Ask an administrator of the organisation for a new one."
+    )
+
+
+class InsufficientScope(RequestRefused, Forbidden):
+    """The key does not hold every scope the endpoint requires."""
+
+    problem_code = "insufficient_scope"
+    challenge: ClassVar[str | None] = "insufficient_scope"
+    description: str = "The API key does not hold every scope that this endpoint requires."
+
+
+class OrganizationNotFound(RequestRefused, NotFound):
+    """The organisation in the URL does not exist, or the key is not one of its keys."""
+
+    problem_code = "organization_not_found"
+    description: str = "There is no such organisation."
+
+
+class InvalidRequest(RequestRefused, BadRequest):
+    """The request carries several credentials."""
+
+    problem_code = "invalid_request"
+    challenge: ClassVar[str | None] = "invalid_request"
+    description: str = (
+        "The request carries several credentials. Send one 'Authorization: Bearer <key>'."
+    )
+
+
+class Unavailable(RequestRefused, ServiceUnavailable):
+    """The database cannot be asked."""
+
+    problem_code = "unavailable"
+    description: str = "API keys cannot be checked at the moment. Try again shortly."
+
+    @property
+    def protocol_headers(self) -> dict[str, str]:
+        return {**super().protocol_headers, "Retry-After": str(RETRY_AFTER_SECONDS)}
+
+
+class _CookielessHeaders(Headers):
+    """Headers without ``Set-Cookie``."""
+
+    def add(self, key: str, value: Any, /, **kwargs: Any) -> None:
+        if key.lower() != "set-cookie":
+            super().add(key, value, **kwargs)
+
+
+def _quoted(value: str) -> str:
+    return value.replace("\\", "\\\\").replace('"', '\\"')

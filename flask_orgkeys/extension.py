@@ -1,0 +1,281 @@
+"""``OrgKeys``: the plugin's one object, which wires it all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from flask import Blueprint, Flask, current_app, has_request_context, request
+
+from . import limiter, models, signals
+from .auth import Authenticator, authenticate_request, write_waiting_uses
+from .cli import commands
+from .errors import ConfigurationError
+from .guards import check_declared_scopes, exempt_guarded_views_from_csrf, keep_protocol_headers
+from .lookup import Lookup
+from .models import make_models
+from .settings import DEFAULTS, Settings
+from .state import EXTENSION_NAME, AppState, state_of
+from .store import Actor, IssuedKey, Selection, Store
+from .views import make_blueprint, tab_for
+
+if TYPE_CHECKING:
+    from flask_sqlalchemy import SQLAlchemy
+    from sqlalchemy.sql.type_api import TypeEngine
+
+Loader = TypeVar("Loader", bound=Callable[[str], Any])
+Checker = TypeVar("Checker", bound=Callable[[Any, Any, str], Any])
+
+
+class OrgKeys:
+    """Organisation-scoped API keys. One instance serves many apps.
+
+    :param db: the host's Flask-SQLAlchemy object. The models are made on it here, so that
+        ``create_all`` and Flask-Migrate see them.
+    :param organization: ``"table.column"``, the primary key of the host's organisation table,
+        for a foreign key with ON DELETE CASCADE; or a SQLAlchemy type such as ``String(64)``
+        where organisations live elsewhere.
+    :param bind_key: Flask-SQLAlchemy's bind key of the database for the tables; that of the
+        organisation table, where there is one.
+    :raises ConfigurationError: where an argument is of another kind, or ``db`` has keys already.
+
+    .. versionadded:: 0.1.0
+    """
+
+    def __init__(
+        self,
+        db: SQLAlchemy,
+        *,
+        organization: str | TypeEngine[Any] | type[TypeEngine[Any]],
+        bind_key: str | None = None,
+    ) -> None:
+        self.db = db
+        self.load_organization: Callable[[Any], Any] | None = None
+        self.check_permission: Callable[[Any, Any, str], Any] | None = None
+        self._models = make_models(db, organization, bind_key)
+        self._store = Store(db, self._models)
+        self._lookup = Lookup(db, self._models, bind_key)
+        self._blueprint = make_blueprint()
+        self._blueprint.deferred_functions.insert(0, _check_prefix)
+        self._blueprint.record(_check_setup_of_mount)
+
+    @property
+    def ApiKey(self) -> type[models.ApiKey]:  # noqa: N802 - a class, for queries and relationships
+        """The mapped class of keys, on the table ``orgkeys_key``."""
+        return self._models.ApiKey
+
+    @staticmethod
+    def limiter_key() -> str:
+        """Return whom the request counts for: the ``key_func`` that Flask-Limiter takes.
+
+        :return: the id of its key; without a valid one, the address of the client.
+        """
+        return limiter.limiter_key()
+
+    @property
+    def blueprint(self) -> Blueprint:
+        """The settings pages. Mount them at a prefix that has the organisation, like
+        ``/o/<org_slug>/api-keys``; without them a host has no pages.
+        """
+        return self._blueprint
+
+    def init_app(self, app: Flask) -> None:
+        """Set up an app: check its configuration, add the request hook and the commands.
+
+        Call it after ``db.init_app(app)``. Opens no connection.
+
+        :raises ConfigurationError: saying what to do, where an ``ORGKEYS_...`` option is wrong,
+            Flask-SQLAlchemy is missing, or the app is set up already.
+        """
+        if EXTENSION_NAME in app.extensions:
+            raise ConfigurationError(
+                f"flask-orgkeys is set up for the app {app.name!r} already: call init_app once."
+            )
+        if app.extensions.get("sqlalchemy") is not self.db:
+            raise ConfigurationError(
+                "flask-orgkeys needs Flask-SQLAlchemy: call db.init_app(app), on the db that "
+                "OrgKeys(db) was given, before orgkeys.init_app(app)."
+            )
+        settings = Settings.from_config(app.config, app.name)
+        for name, default in DEFAULTS.items():
+            app.config.setdefault(f"ORGKEYS_{name}", default)
+        state = AppState(self, settings, Authenticator(settings, self._lookup))
+        _check_mount(app, state)
+        self._lookup.init_app(app)
+        app.extensions[EXTENSION_NAME] = state
+        # Before any hook of the host's can answer, or refuse for want of a CSRF token.
+        app.before_request_funcs.setdefault(None, []).insert(0, _check_set_up)
+        app.before_request(authenticate_request)
+        app.after_request(keep_protocol_headers)
+        app.teardown_request(write_waiting_uses)
+        app.context_processor(lambda: {"orgkeys_tab_for": tab_for})
+        app.cli.add_command(commands)
+
+    def organization_loader(self, loader: Loader) -> Loader:
+        """Register the function that finds an organisation by what the URL names it.
+
+        :param loader: takes the value of the URL variable; returns an object with ``id`` (and
+            ``name`` and ``slug``), or ``None``.
+        """
+        self.load_organization = loader
+        return loader
+
+    def permission_checker(self, checker: Checker) -> Checker:
+        """Register the function that decides who may manage an organisation's keys.
+
+        :param checker: takes Flask-Login's user, the organisation and the permission's name. Only
+            ``True`` grants. It may ``abort(404)`` to hide the organisation.
+        """
+        self.check_permission = checker
+        return checker
+
+    def create_key(
+        self,
+        organization_id: Any,
+        *,
+        name: str,
+        scopes: Iterable[str],
+        expires_at: datetime | None = None,
+        created_by: str | None = None,
+        idempotency_key: str | None = None,
+    ) -> IssuedKey:
+        """Create a key in ``db.session``, and flush. The caller commits.
+
+        :param organization_id: the host's id of the organisation.
+        :param name: 1 to 100 characters after trimming, none of them control characters.
+        :param scopes: at least one declared scope.
+        :param expires_at: an aware time, or ``None`` for a key that does not expire.
+        :param created_by: who creates it, as the host names its users; up to 255 characters.
+        :param idempotency_key: 1 to 64 visible ASCII characters. A second creation with the same
+            one fails.
+        :return: the key and its token, which exists nowhere else.
+        :raises ValueError: where an argument is not as described.
+        :raises flask_orgkeys.errors.KeyLimitReached: at ``ORGKEYS_MAX_KEYS`` live keys.
+        :raises flask_orgkeys.errors.ReplayedCreation: where ``idempotency_key`` has made a key.
+        """
+        issued = self._store.create(
+            state_of().settings,
+            organization_id,
+            name=name,
+            scopes=scopes,
+            expires_at=expires_at,
+            actor=_actor(created_by),
+            idempotency_key=idempotency_key,
+        )
+        signals.key_created.send(_app(), _async_wrapper=_app().ensure_sync, key=issued.key)
+        return issued
+
+    def get_key(self, organization_id: Any, key_id: str) -> models.ApiKey | None:
+        """Return a key of the organisation, or ``None``.
+
+        :param key_id: the public id.
+        """
+        return self._store.get(organization_id, key_id)
+
+    def list_keys(
+        self,
+        organization_id: Any,
+        *,
+        status: str = "current",
+        search: str = "",
+        sort: str = "-created",
+        limit: int | None = None,
+        offset: int = 0,
+    ) -> Sequence[models.ApiKey]:
+        """Return keys of the organisation.
+
+        :param status: ``"current"`` (all but the revoked), ``"active"``, ``"expired"``,
+            ``"revoked"`` or ``"all"``.
+        :param search: part of a name, or the start of an id.
+        :param sort: ``"name"``, ``"last_used"``, ``"expires"`` or ``"created"``; with a leading
+            ``-`` the other way round.
+        :raises ValueError: for another status or sort.
+        """
+        return self._store.select(
+            organization_id,
+            Selection(status=status, search=search, sort=sort),
+            now=datetime.now(UTC),
+            prefix=state_of().settings.prefix,
+            limit=limit,
+            offset=offset,
+        )
+
+    def count_keys(self, organization_id: Any, *, status: str = "current", search: str = "") -> int:
+        """Return how many keys :meth:`list_keys` would return without a limit."""
+        return self._store.count(
+            organization_id,
+            Selection(status=status, search=search),
+            now=datetime.now(UTC),
+            prefix=state_of().settings.prefix,
+        )
+
+    def revoke_key(
+        self, organization_id: Any, key_id: str, *, revoked_by: str | None = None
+    ) -> bool:
+        """Revoke a key in ``db.session``, and flush. The caller commits. It cannot be undone.
+
+        :param revoked_by: who revokes it, as the host names its users; up to 255 characters.
+        :return: ``True`` where this revoked it; ``False`` where it was revoked already, and the
+            first time and actor stay.
+        :raises flask_orgkeys.errors.KeyNotFound: where the organisation has no such key.
+        """
+        revoked = self._store.revoke(organization_id, key_id, actor=_actor(revoked_by))
+        if revoked:
+            signals.key_revoked.send(
+                _app(),
+                _async_wrapper=_app().ensure_sync,
+                key=self._store.get(organization_id, key_id),
+            )
+        return revoked
+
+
+def _actor(name: str | None) -> Actor:
+    return Actor(name, request.remote_addr if has_request_context() else None)
+
+
+def _app() -> Flask:
+    app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]
+    return app
+
+
+def _check_prefix(setup: Any) -> None:
+    """Check the prefix at ``register_blueprint``, where without one Flask speaks of a slash."""
+    if not setup.url_prefix:
+        raise _mounted_without(DEFAULTS["ORG_ARG"], at="/")
+
+
+def _check_setup_of_mount(setup: Any) -> None:
+    state: AppState | None = setup.app.extensions.get(EXTENSION_NAME)
+    if state is not None:
+        _check_mount(setup.app, state)
+
+
+def _check_mount(app: Flask, state: AppState) -> None:
+    """Check where the pages are mounted, if they are, at that or at ``init_app``."""
+    blueprint, org_arg = state.orgkeys.blueprint, state.settings.org_arg
+    names = {name for name, mounted in app.blueprints.items() if mounted is blueprint}
+    if names and not hasattr(app, "login_manager"):
+        raise ConfigurationError(
+            "the API keys pages need Flask-Login: call login_manager.init_app(app) before "
+            "orgkeys.init_app(app), and before they are mounted."
+        )
+    for rule in app.url_map.iter_rules():
+        if rule.endpoint.rpartition(".")[0] in names and org_arg not in rule.arguments:
+            raise _mounted_without(org_arg, at=rule.rule)
+
+
+def _mounted_without(org_arg: str, *, at: str) -> ConfigurationError:
+    return ConfigurationError(
+        f"the API keys pages are mounted at {at!r}, which has no <{org_arg}>. Mount them with "
+        f'url_prefix="/o/<{org_arg}>/api-keys", for example.'
+    )
+
+
+def _check_set_up() -> None:
+    """Check what only shows once every view is registered: at the first request."""
+    state = state_of()
+    if not state.is_set_up_checked:
+        check_declared_scopes(_app())
+        exempt_guarded_views_from_csrf(_app())
+        state.is_set_up_checked = True

@@ -1,0 +1,220 @@
+"""The table of keys as the hot path sees it: one indexed SELECT for a key, one bounded UPDATE for
+its last use.
+
+Both are compiled once for each engine and run on the driver's cursor: that is several times cheaper
+than Core, and it sets off none of the host's engine events, such as one that begins every
+transaction as IMMEDIATE.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+from time import monotonic
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import sqlalchemy as sa
+
+from .drivers import Driver, driver_of
+from .models import Models, as_utc
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Engine
+    from sqlalchemy.engine.interfaces import Dialect
+    from sqlalchemy.sql.compiler import SQLCompiler
+
+    from .drivers import Call
+
+MAX_UNWRITTEN_USES = 1000
+"""How many keys' uses are kept where the database does not take them."""
+
+MAX_USES_AT_ONCE = 50
+"""How many older ones of them are written along with a new one."""
+
+RETRY_SECONDS = 1.0
+"""How long the connections of others are spared after a use could not be written."""
+
+logger: logging.Logger = logging.getLogger("flask_orgkeys")
+
+
+class StoredKey(NamedTuple):
+    """What authentication reads of a key. Times are aware and in UTC."""
+
+    id: str
+    organization_id: Any
+    name: str
+    scopes: frozenset[str]
+    digest: str
+    created_by: str | None
+    created_at: datetime
+    expires_at: datetime | None
+    last_used_at: datetime | None
+    revoked_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """What one accepted request leaves to be written.
+
+    :param used_at: the new last use, or ``None`` where the written one is fresh.
+    :param unused_since: write only over a last use up to this time.
+    :param digests: an outdated digest and the one to put in its place, or ``None``.
+    """
+
+    key_id: str
+    used_at: datetime | None
+    unused_since: datetime | None
+    digests: tuple[str, str] | None
+
+
+class Statement:
+    """A statement compiled for one dialect."""
+
+    def __init__(self, statement: sa.sql.Executable, dialect: Dialect) -> None:
+        compiled: SQLCompiler = statement.compile(dialect=dialect)  # type: ignore[attr-defined]
+        self._sql = str(compiled)
+        self._order = tuple(compiled.positiontup or ()) if compiled.positional else None
+        self._bind_processors = {
+            name: processor
+            for name, bind in compiled.binds.items()
+            if (processor := bind.type.dialect_impl(dialect).bind_processor(dialect)) is not None
+        }
+
+    def call(self, parameters: Mapping[str, Any]) -> Call:
+        """Return what a cursor executes."""
+        if self._bind_processors:
+            parameters = {**parameters}
+            for name, process in self._bind_processors.items():
+                parameters[name] = process(parameters[name])
+        if self._order is None:
+            return self._sql, parameters
+        return self._sql, tuple([parameters[name] for name in self._order])
+
+
+class KeyTable:
+    """The table of keys in one engine's database, and the uses that are yet to be written to it.
+
+    :param engine: one that has been connected.
+    """
+
+    def __init__(self, models: Models, engine: Engine) -> None:
+        self.driver: Driver = driver_of(engine.dialect)
+        self._unwritten: dict[str, Use] = {}
+        self.retry_at: float = 0.0
+        self._compile(models, engine.dialect)
+
+    def _compile(self, models: Models, dialect: Dialect) -> None:
+        key = models.key_table.c
+        columns = [key[name] for name in StoredKey._fields]
+        key_id = sa.bindparam("key_id", type_=key.id.type)
+        self._result_processors: Sequence[Callable[[Any], Any] | None] = [
+            column.type.dialect_impl(dialect).result_processor(dialect, None) for column in columns
+        ]
+        self._select = Statement(sa.select(*columns).where(key.id == key_id), dialect)
+        unused_since = sa.bindparam("unused_since", type_=key.last_used_at.type)
+        self._touch = Statement(
+            sa.update(models.key_table)
+            .where(
+                key.id == key_id,
+                sa.or_(key.last_used_at.is_(None), key.last_used_at <= unused_since),
+            )
+            .values(last_used_at=sa.bindparam("used_at", type_=key.last_used_at.type)),
+            dialect,
+        )
+        self._replace_digest = Statement(
+            sa.update(models.key_table)
+            .where(
+                key.id == key_id,
+                key.digest == sa.bindparam("outdated", type_=key.digest.type),
+            )
+            .values(digest=sa.bindparam("current", type_=key.digest.type)),
+            dialect,
+        )
+
+    def read_apart(self, connection: Any, key_id: str) -> StoredKey | None:
+        """Read a key on a driver's connection with no transaction open, and open none."""
+        return self._stored_key(
+            self.driver.read_apart(connection, self._select.call({"key_id": key_id}))
+        )
+
+    def read_within(self, connection: Any, key_id: str) -> StoredKey | None:
+        """Read a key within the transaction on a driver's connection."""
+        return self._stored_key(
+            self.driver.read_within(connection, self._select.call({"key_id": key_id}))
+        )
+
+    def _stored_key(self, row: Sequence[Any] | None) -> StoredKey | None:
+        if row is None:
+            return None
+        key_id, organization_id, name, scopes, digest, created_by, created_at, *times = [
+            value if process is None else process(value)
+            for value, process in zip(row, self._result_processors, strict=True)
+        ]
+        return StoredKey(
+            key_id,
+            organization_id,
+            name,
+            frozenset(scopes),
+            digest,
+            created_by,
+            as_utc(created_at),
+            *[None if time is None else as_utc(time) for time in times],
+        )
+
+    def record(self, use: Use) -> None:
+        """Keep a use until :meth:`write_uses` writes it."""
+        # At the end, so as to be written first and dropped last.
+        self._unwritten.pop(use.key_id, None)
+        self._unwritten[use.key_id] = use
+        if len(self._unwritten) > MAX_UNWRITTEN_USES:
+            with suppress(KeyError, RuntimeError, StopIteration):  # where another thread is at it
+                del self._unwritten[next(iter(self._unwritten))]
+        self.retry_at = 0.0
+
+    @property
+    def is_write_due(self) -> bool:
+        """Whether there are uses to be written, and none of them failed a moment ago."""
+        return bool(self._unwritten) and monotonic() >= self.retry_at
+
+    def write_uses(self, connection: Any, _record: Any = None) -> None:
+        """Write uses on a driver's connection; rather than wait or fail, leave them for later.
+
+        Listens to the engine's pool, which calls it with every connection that is given back.
+        Takes no lock, so that a fork cannot leave it locked: each use is taken out by one thread.
+        """
+        if not self.is_write_due or connection is None or self.driver.is_idle(connection) is False:
+            return
+        # The latest on its own, so that an older one, of a row still locked, does not hold it up.
+        for at_most in (1, MAX_USES_AT_ONCE):
+            uses = self._take(at_most)
+            if not uses:
+                return
+            try:
+                self.driver.write(connection, [call for use in uses for call in self._calls(use)])
+            except Exception as error:
+                logger.debug("uses of keys are not written yet: %s", error)
+                for use in uses:
+                    self._unwritten.setdefault(use.key_id, use)
+                self.retry_at = monotonic() + RETRY_SECONDS
+                return
+
+    def _take(self, at_most: int) -> list[Use]:
+        uses: list[Use] = []
+        with suppress(KeyError):
+            while len(uses) < at_most:
+                uses.append(self._unwritten.popitem()[1])
+        return uses
+
+    def _calls(self, use: Use) -> list[Call]:
+        calls = []
+        if use.used_at is not None:
+            times = {"used_at": use.used_at, "unused_since": use.unused_since}
+            calls.append(self._touch.call({"key_id": use.key_id, **times}))
+        if use.digests is not None:
+            outdated, current = use.digests
+            digests = {"outdated": outdated, "current": current}
+            calls.append(self._replace_digest.call({"key_id": use.key_id, **digests}))
+        return calls

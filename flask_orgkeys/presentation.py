@@ -1,0 +1,142 @@
+"""How keys are put into words and pages for a template."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Self
+
+import humanize
+
+from .models import EXPIRED, REVOKED, ApiKey
+from .scopes import in_declared_order
+
+if TYPE_CHECKING:
+    from .settings import Settings
+
+KEYS_PER_PAGE = 25
+EXPIRES_SOON = timedelta(days=14)
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """A time in words.
+
+    :param relative: as seen from now, like "3 minutes ago".
+    :param exact: date, time and zone.
+    :param iso: for ``<time datetime>``.
+    """
+
+    relative: str
+    exact: str
+    iso: str
+
+    @classmethod
+    def at(cls, moment: datetime, now: datetime) -> Self:
+        utc = moment.astimezone(UTC)
+        # As a duration: given two times, humanize compares them in the process' local time.
+        relative = humanize.naturaltime(now - moment)
+        if moment > now:
+            relative = f"in {humanize.naturaldelta(moment - now)}"
+        return cls(relative, f"{utc.day} {utc:%b %Y, %H:%M:%S} UTC", utc.isoformat())
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRow:
+    """A key as a row of the table.
+
+    :param start: what is shown of the key itself.
+    :param scopes: pairs of scope and description; an empty one where no longer declared.
+    """
+
+    id: str
+    name: str
+    start: str
+    scopes: Sequence[tuple[str, str]]
+    last_used: Moment | None
+    expires: Moment | None
+    expires_soon: str | None
+    revoked: Moment | None
+    revoked_by: str | None
+    is_expired: bool
+    is_revoked: bool
+
+    @classmethod
+    def of(cls, key: ApiKey, settings: Settings, now: datetime) -> Self:
+        status = key.status(now)
+        held = in_declared_order(key.scopes, settings.scopes)
+        return cls(
+            id=key.id,
+            name=key.name,
+            start=f"{settings.prefix}_{key.id}…",
+            scopes=[(scope, settings.scopes.get(scope, "")) for scope in held],
+            last_used=_moment(key.last_used_at, now),
+            expires=_moment(key.expires_at, now),
+            expires_soon=_expires_soon(key, now),
+            revoked=_moment(key.revoked_at, now),
+            revoked_by=key.revoked_by,
+            is_expired=status == EXPIRED,
+            is_revoked=status == REVOKED,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One page of a list.
+
+    :param number: from 1.
+    """
+
+    number: int
+    total: int
+
+    @classmethod
+    def of(cls, wanted: str, total: int) -> Self:
+        """Return the wanted page, or the nearest there is."""
+        # Compared by length first: int() refuses texts of more than 4,300 digits.
+        digits = wanted.lstrip("0") if wanted.isascii() and wanted.isdecimal() else "1"
+        number = 10**9 if len(digits) > 9 else int(digits or "1")
+        return cls(min(number, max(1, math.ceil(total / KEYS_PER_PAGE))), total)
+
+    @property
+    def offset(self) -> int:
+        return (self.number - 1) * KEYS_PER_PAGE
+
+    @property
+    def previous(self) -> int | None:
+        return self.number - 1 if self.number > 1 else None
+
+    @property
+    def next(self) -> int | None:
+        return self.number + 1 if self.number * KEYS_PER_PAGE < self.total else None
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """What the list shows: its rows, and the query that led to them."""
+
+    rows: Sequence[KeyRow]
+    page: Page
+    query: Mapping[str, str]
+    """Values of ``q``, ``status`` and ``sort``."""
+    is_empty: bool
+    """Whether the organisation has no key to show without a search or filter either."""
+    has_revoked: bool
+    """Whether an organisation with nothing to show has revoked keys."""
+    expiring_soon: int
+    """How many keys on the page expire within :data:`EXPIRES_SOON`."""
+
+
+def _moment(value: datetime | None, now: datetime) -> Moment | None:
+    return None if value is None else Moment.at(value, now)
+
+
+def _expires_soon(key: ApiKey, now: datetime) -> str | None:
+    if key.revoked_at is not None or key.expires_at is None:
+        return None
+    left = key.expires_at - now
+    if not timedelta(0) < left <= EXPIRES_SOON:
+        return None
+    return f"Expires in {humanize.naturaldelta(left)}"

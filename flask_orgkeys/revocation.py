@@ -1,0 +1,97 @@
+"""Revocation by possession: whoever holds a key can end it, in the manner of RFC 7009.
+
+For a host to mount, where finders of a leaked key and the hosts' own scanners reach it::
+
+    from flask_orgkeys import revocation
+
+    app.register_blueprint(revocation.blueprint, url_prefix="/api/keys")
+
+Then ``POST /api/keys/revoke`` with the form field ``token`` revokes that key, and no other. The
+answer is 200 whatever became of it, so that nobody learns here which keys there are. No cookie,
+header or query string counts, so there is nothing for another site to forge, and Flask-WTF's
+``CSRFProtect`` lets the route pass. It is open to everyone: limit it by address, for example with
+``limiter.limit("10/minute")(revocation.blueprint)``.
+
+.. versionadded:: 0.1.0
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from flask import Blueprint, Response, current_app, jsonify, request
+
+from . import tokens
+from .errors import RETRY_AFTER_SECONDS
+from .guards import UNANSWERED
+from .state import AppState, state_of
+
+HOLDER = "holder of the key"
+"""Who revokes, in the audit record: the address beside it is all that is known."""
+
+logger: logging.Logger = logging.getLogger("flask_orgkeys")
+
+blueprint: Blueprint = Blueprint("orgkeys_revocation", __name__)
+"""The one route, ``POST /revoke``."""
+
+
+@blueprint.post("/revoke")
+def revoke() -> Response:
+    """Revoke the key in the form field ``token``; the caller's proof is that they have it.
+
+    :return: 200 for every key, known or not; 400 without one field ``token``; 503 with
+        Retry-After where the database cannot be asked: then the key lives on.
+    """
+    if len(request.form.getlist("token")) != 1:
+        return _answer(400, error="invalid_request")
+    state = state_of()
+    token = _presented_token(state)
+    if token is None:
+        return _answer(200)
+    session = state.orgkeys.db.session
+    try:
+        _revoke_if_genuine(state, token)
+    except UNANSWERED as error:
+        session.rollback()
+        logger.error("a key cannot be revoked by its holder: %s", error)
+        unavailable = _answer(503, error="temporarily_unavailable")
+        unavailable.headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
+        return unavailable
+    except BaseException:
+        session.rollback()
+        raise
+    return _answer(200)
+
+
+def _presented_token(state: AppState) -> tokens.Token | None:
+    # A function of its own, so that the raw text is in no frame that can fail later on: error
+    # trackers send the local variables of each. The line break of a file is no part of a key.
+    return tokens.parse(request.form["token"].strip(), state.settings.prefix)
+
+
+def _revoke_if_genuine(state: AppState, token: tokens.Token) -> None:
+    session = state.orgkeys.db.session
+    key = session.get(state.orgkeys.ApiKey, token.id)
+    if key is not None and tokens.verify(token.secret, key.digest, state.settings.peppers):
+        state.orgkeys.revoke_key(key.organization_id, key.id, revoked_by=HOLDER)
+        session.commit()
+
+
+def _answer(status: int, **members: str) -> Response:
+    response = jsonify(members)
+    response.status_code = status
+    response.headers["Cache-Control"] = "no-store"
+    return response
+
+
+@blueprint.record_once
+def _pass_csrf_protection(setup: Any) -> None:
+    # In front of CSRFProtect's own, whichever of the two the host sets up first.
+    setup.app.before_request_funcs.setdefault(None, []).insert(0, _exempt_from_csrf)
+
+
+def _exempt_from_csrf() -> None:
+    csrf = current_app.extensions.get("csrf")
+    if csrf is not None:
+        csrf.exempt(blueprint)

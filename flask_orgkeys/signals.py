@@ -1,0 +1,38 @@
+"""Blinker signals, sent with the app as their sender. None carries a secret."""
+
+from __future__ import annotations
+
+from blinker import NamedSignal, Namespace
+
+_namespace = Namespace()
+
+key_created: NamedSignal = _namespace.signal("orgkeys-key-created")
+"""A key was created and flushed; the caller has yet to commit.
+
+:param sender: the Flask app.
+:param key: the stored key, an instance of ``orgkeys.ApiKey``.
+"""
+
+key_revoked: NamedSignal = _namespace.signal("orgkeys-key-revoked")
+"""A key was revoked and flushed; the caller has yet to commit. Not sent for a repeated revocation.
+
+:param sender: the Flask app.
+:param key: the stored key, an instance of ``orgkeys.ApiKey``.
+"""
+
+key_authenticated: NamedSignal = _namespace.signal("orgkeys-key-authenticated")
+"""A request carried a valid key. Sent once a request, before any guard has looked at it.
+
+:param sender: the Flask app.
+:param key: the :class:`~flask_orgkeys.auth.AuthenticatedKey`, as ``current_key`` gives it.
+"""
+
+request_refused: NamedSignal = _namespace.signal("orgkeys-request-refused")
+"""A guard refused a request.
+
+:param sender: the Flask app.
+:param error: the exception the guard raises, a :class:`~flask_orgkeys.errors.RequestRefused`.
+:param key_id: the public id of the key, where one with a right checksum was presented; or
+    ``None``. Anyone can write an id: only behind ``revoked_key``, ``expired_key``,
+    ``insufficient_scope`` and ``organization_not_found`` was the secret right too.
+"""

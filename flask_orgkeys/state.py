@@ -1,0 +1,43 @@
+"""What the extension keeps for one app, in ``app.extensions["orgkeys"]``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from flask import Flask, current_app
+
+from .errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from .auth import Authenticator
+    from .extension import OrgKeys
+    from .settings import Settings
+
+EXTENSION_NAME = "orgkeys"
+
+
+@dataclass(slots=True)
+class AppState:
+    """The extension's parts for one app.
+
+    :param is_set_up_checked: whether what only the first request can show has been checked.
+    """
+
+    orgkeys: OrgKeys
+    settings: Settings
+    authenticator: Authenticator
+    is_set_up_checked: bool = field(default=False)
+
+
+def state_of(app: Flask = current_app) -> AppState:
+    """Return the state of an app, by default of the current one.
+
+    :raises ConfigurationError: where ``init_app`` was not called for it.
+    """
+    state: AppState | None = app.extensions.get(EXTENSION_NAME)
+    if state is None:
+        raise ConfigurationError(
+            f"flask-orgkeys is not set up for the app {app.name!r}: call orgkeys.init_app(app)."
+        )
+    return state

@@ -1,0 +1,388 @@
+"""Management of keys, in the host's session: flushes, never commits.
+
+Every query is by organisation. A key of another organisation is as absent as one that does not
+exist.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+
+from . import tokens
+from .errors import KeyLimitReached, KeyNotFound, ReplayedCreation
+from .models import (
+    ACTIVE,
+    EXPIRED,
+    KEY_CREATED,
+    KEY_REVOKED,
+    REVOKED,
+    ApiKey,
+    Models,
+)
+from .texts import (
+    LONGEST_SEARCH,
+    check_idempotency_key,
+    clean_actor,
+    clean_address,
+    clean_name,
+    clean_scopes,
+    fold,
+    is_storable,
+    public_id,
+    without_secret,
+)
+
+if TYPE_CHECKING:
+    from flask_sqlalchemy import SQLAlchemy
+    from sqlalchemy.orm import scoped_session
+
+    from .settings import Settings
+
+CURRENT = "current"
+ALL = "all"
+STATUSES = (CURRENT, ACTIVE, EXPIRED, REVOKED, ALL)
+
+SORTS = ("name", "-name", "last_used", "-last_used", "expires", "-expires", "created", "-created")
+NEWEST_FIRST = "-created"
+
+_KEY_ID = re.compile(rf"[0-9A-Za-z]{{{tokens.ID_LENGTH}}}")
+_KEY_ID_START = re.compile(rf"[0-9A-Za-z]{{1,{tokens.ID_LENGTH}}}")
+
+_CONFLICT_STATES = ("40001", "40P01")  # PostgreSQL: serialization failure, deadlock
+_CONFLICT_NUMBERS = (1020, 1213)  # MariaDB: changed since the snapshot, deadlock
+
+
+@dataclass(frozen=True, slots=True)
+class IssuedKey:
+    """A key just created.
+
+    :param key: the stored key, an instance of ``orgkeys.ApiKey``.
+    :param token: the full key. Kept nowhere: this is the only time it exists.
+    """
+
+    key: ApiKey
+    token: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """Who changes something, for the audit record.
+
+    :param name: as the host names its users.
+    :param address: network address, where the change comes in a request.
+    """
+
+    name: str | None = None
+    address: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which keys of an organisation to list, and in which order.
+
+    :param status: one of :data:`STATUSES`. ``"current"`` is all but the revoked.
+    :param search: part of a name, in whatever case, or the start of an id or key. ``""``: any.
+    :param sort: one of :data:`SORTS`; a leading ``-`` turns the order round.
+    :raises ValueError: for another status or sort.
+    """
+
+    status: str = CURRENT
+    search: str = ""
+    sort: str = NEWEST_FIRST
+
+    def __post_init__(self) -> None:
+        if self.status not in STATUSES:
+            raise ValueError(f"status is one of {', '.join(STATUSES)}, not {self.status!r}")
+        if self.sort not in SORTS:
+            raise ValueError(f"sort is one of {', '.join(SORTS)}, not {self.sort!r}")
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """The keys of one host, through its session."""
+
+    db: SQLAlchemy
+    models: Models
+
+    @property
+    def session(self) -> scoped_session[Any]:
+        # Asked for each time: a host's tests may put another in its place.
+        return self.db.session
+
+    def create(
+        self,
+        settings: Settings,
+        organization_id: Any,
+        *,
+        name: str,
+        scopes: Iterable[str],
+        expires_at: datetime | None,
+        actor: Actor,
+        idempotency_key: str | None = None,
+    ) -> IssuedKey:
+        """Add a key and its audit record, and flush both.
+
+        :param expires_at: an aware time, or ``None`` for a key that does not expire.
+        :param idempotency_key: 1 to 64 characters that name the form which asks for the key.
+        :raises ValueError: where an argument is not as described; its text is fit for a user.
+        :raises KeyLimitReached: see there.
+        :raises ReplayedCreation: where the idempotency key has made a key already.
+        """
+        if organization_id is None:
+            raise ValueError("organization_id is None: flush the organisation before its key")
+        if not self._can_hold(organization_id):
+            raise ValueError(f"organization_id {organization_id!r} does not fit its column")
+        name = clean_name(name)
+        held = clean_scopes(scopes, settings)
+        created_by = clean_actor(actor.name)
+        if expires_at is not None:
+            expires_at = _aware(expires_at)
+        if idempotency_key is not None:
+            check_idempotency_key(idempotency_key)
+            self._refuse_replay(organization_id, idempotency_key)
+        now = datetime.now(UTC)
+        if settings.max_keys is not None:
+            self._refuse_excess(organization_id, settings.max_keys, now)
+        token = tokens.generate(settings.prefix)
+        key = self.models.ApiKey(
+            id=token.id,
+            organization_id=organization_id,
+            name=name,
+            folded_name=fold(name),
+            scopes=held,
+            digest=tokens.digest(token.secret, settings.peppers),
+            created_at=now,
+            created_by=created_by,
+            expires_at=expires_at,
+            idempotency_key=idempotency_key,
+        )
+        self.session.add(key)
+        self._record(key.organization_id, key.id, KEY_CREATED, now, created_by, actor.address)
+        self.session.flush()
+        return IssuedKey(key, str(token))
+
+    def get(self, organization_id: Any, key_id: str) -> ApiKey | None:
+        """Return a key of the organisation, or ``None``."""
+        if not isinstance(key_id, str) or not _KEY_ID.fullmatch(key_id):
+            return None
+        key: ApiKey | None = self.session.scalar(
+            sa.select(self.models.ApiKey).where(*self._is(organization_id, key_id))
+        )
+        return key
+
+    def find_replayed(self, organization_id: Any, idempotency_key: str) -> str | None:
+        """Return the id of the key that a form has made, or ``None``."""
+        key = self.models.ApiKey
+        key_id: str | None = self.session.scalar(
+            sa.select(key.id).where(
+                self._is_of(organization_id), key.idempotency_key == idempotency_key
+            )
+        )
+        return key_id
+
+    def select(
+        self,
+        organization_id: Any,
+        selection: Selection,
+        *,
+        now: datetime,
+        prefix: str,
+        limit: int | None = None,
+        offset: int = 0,
+    ) -> Sequence[ApiKey]:
+        """Return keys of the organisation.
+
+        :param now: an aware time, to tell the expired from the active.
+        :param prefix: the prefix of keys, which a search may begin with.
+        """
+        statement = (
+            sa.select(self.models.ApiKey)
+            .where(*self._selects(organization_id, selection, now, prefix))
+            .order_by(*self._order(selection.sort))
+            .limit(limit)
+            .offset(offset)
+        )
+        return self.session.scalars(statement).all()
+
+    def count(
+        self, organization_id: Any, selection: Selection, *, now: datetime, prefix: str
+    ) -> int:
+        """Return how many keys :meth:`select` has in all."""
+        return self.session.scalar(self._count(organization_id, selection, now, prefix)) or 0
+
+    def revoke(self, organization_id: Any, key_id: str, *, actor: Actor) -> bool:
+        """Revoke a key and add the audit record, and flush both.
+
+        :return: ``True`` where this revoked it, ``False`` where it was revoked already.
+        :raises KeyNotFound: where the organisation has no such key.
+        """
+        key = self.get(organization_id, key_id)
+        if key is None:
+            raise KeyNotFound(key_id)
+        now = datetime.now(UTC)
+        revoked_by = clean_actor(actor.name)
+        # Decided by the database, so that of two at once the first stays.
+        result: Any = self.session.execute(
+            sa.update(self.models.ApiKey)
+            .where(*self._is(organization_id, key_id), self.models.ApiKey.revoked_at.is_(None))
+            .values(revoked_at=now, revoked_by=revoked_by)
+            .execution_options(synchronize_session=False)
+        )
+        if result.rowcount == 0:
+            # Read under a lock: MariaDB's snapshot may be from before the other revocation.
+            self.session.refresh(key, with_for_update={"read": True})
+            return False
+        self.session.refresh(key)
+        self._record(organization_id, key_id, KEY_REVOKED, now, revoked_by, actor.address)
+        self.session.flush()
+        return True
+
+    def _is(self, organization_id: Any, key_id: str) -> tuple[sa.ColumnElement[bool], ...]:
+        return self._is_of(organization_id), self.models.ApiKey.id == key_id
+
+    def _is_of(self, organization_id: Any) -> sa.ColumnElement[bool]:
+        if not self._can_hold(organization_id):
+            return sa.false()
+        is_of: sa.ColumnElement[bool] = self.models.ApiKey.organization_id == organization_id
+        return is_of
+
+    def _can_hold(self, organization_id: Any) -> bool:
+        """Tell whether the column can hold the id of an organisation that lives elsewhere, alike on
+        every database: MariaDB takes "acme " for "acme", and PostgreSQL refuses NUL.
+        """
+        column = self.models.key_table.c.organization_id
+        if column.foreign_keys or not isinstance(organization_id, str):
+            return True
+        length = getattr(column.type, "length", None) or len(organization_id)
+        return (
+            len(organization_id) <= length
+            and not organization_id.endswith(" ")
+            and is_storable(organization_id)
+        )
+
+    def _refuse_replay(self, organization_id: Any, idempotency_key: str) -> None:
+        key_id = self.find_replayed(organization_id, idempotency_key)
+        if key_id is not None:
+            raise ReplayedCreation(key_id)
+
+    def _refuse_excess(self, organization_id: Any, limit: int, now: datetime) -> None:
+        live = self._count(organization_id, Selection(status=ACTIVE), now, prefix="")
+        # Creations wait for one another until their transactions end. Otherwise two at once would
+        # each count without the other.
+        arguments = {"mapper": self.models.ApiKey}
+        dialect = self.session.connection(bind_arguments=arguments).dialect.name
+        if dialect == "postgresql":
+            lock = sa.func.pg_advisory_xact_lock(_lock_number(organization_id))
+            self.session.execute(sa.select(lock), bind_arguments=arguments)
+        elif dialect == "sqlite":
+            # Changes nothing, but takes the one lock there is for writing.
+            self.session.execute(sa.update(self.models.ApiKey).where(sa.false()).values(name=""))
+        else:
+            live = live.with_for_update()
+        if (self.session.scalar(live) or 0) >= limit:
+            raise KeyLimitReached(limit)
+
+    def _record(
+        self,
+        organization_id: Any,
+        key_id: str,
+        action: str,
+        now: datetime,
+        actor: str | None,
+        address: str | None,
+    ) -> None:
+        self.session.add(
+            self.models.Event(
+                organization_id=organization_id,
+                key_id=key_id,
+                action=action,
+                occurred_at=now,
+                actor=actor,
+                address=clean_address(address),
+            )
+        )
+
+    def _count(
+        self, organization_id: Any, selection: Selection, now: datetime, prefix: str
+    ) -> sa.Select[Any]:
+        return (
+            sa.select(sa.func.count())
+            .select_from(self.models.ApiKey)
+            .where(*self._selects(organization_id, selection, now, prefix))
+        )
+
+    def _selects(
+        self, organization_id: Any, selection: Selection, now: datetime, prefix: str
+    ) -> list[sa.ColumnElement[bool]]:
+        key = self.models.ApiKey
+        conditions = [self._is_of(organization_id)]
+        unexpired = sa.or_(key.expires_at.is_(None), key.expires_at > now)
+        by_status: dict[str, list[sa.ColumnElement[bool]]] = {
+            CURRENT: [key.revoked_at.is_(None)],
+            ACTIVE: [key.revoked_at.is_(None), unexpired],
+            EXPIRED: [key.revoked_at.is_(None), key.expires_at <= now],
+            REVOKED: [key.revoked_at.is_not(None)],
+            ALL: [],
+        }
+        conditions += by_status[selection.status]
+        if selection.search:
+            conditions.append(self._matches(selection.search, prefix))
+        return conditions
+
+    def _matches(self, search: str, prefix: str) -> sa.ColumnElement[bool]:
+        key = self.models.ApiKey
+        if len(search) > LONGEST_SEARCH or not is_storable(search):
+            return sa.false()
+        search = without_secret(search, prefix)
+        match: sa.ColumnElement[bool] = key.folded_name.contains(fold(search), autoescape=True)
+        start = public_id(search, prefix)
+        if _KEY_ID_START.fullmatch(start):
+            # Not LIKE, which ignores case on SQLite.
+            match = sa.or_(match, sa.func.substr(key.id, 1, len(start)) == start)
+        return match
+
+    def _order(self, sort: str) -> tuple[sa.ColumnElement[Any], ...]:
+        key = self.models.ApiKey
+        # Databases differ in where they sort NULL. Never used is before all, never expiring after.
+        ascending: dict[str, list[Any]] = {
+            "name": [key.folded_name],
+            "last_used": [key.last_used_at.is_not(None), key.last_used_at],
+            "expires": [key.expires_at.is_(None), key.expires_at],
+            "created": [key.created_at],
+        }
+        columns = [*ascending[sort.removeprefix("-")], key.id]
+        if sort.startswith("-"):
+            return tuple(column.desc() for column in columns)
+        return tuple(column.asc() for column in columns)
+
+
+def _aware(moment: datetime) -> datetime:
+    if moment.tzinfo is None or moment.utcoffset() is None:
+        raise ValueError(
+            "expires_at has no time zone: write datetime.now(UTC) + timedelta(days=90), for example"
+        )
+    return moment.astimezone(UTC)
+
+
+def _lock_number(organization_id: Any) -> int:
+    digest = hashlib.sha256(f"orgkeys_key {organization_id}".encode()).digest()
+    return int.from_bytes(digest[:8], signed=True)
+
+
+def is_conflict(error: BaseException) -> bool:
+    """Tell whether a transaction failed for the sake of another one at the same time: a deadlock,
+    two that cannot be put in an order, the same form sent twice. Done again, it has its answer.
+    """
+    if isinstance(error, sa.exc.IntegrityError):
+        return True
+    original = getattr(error, "orig", None)
+    state = getattr(original, "sqlstate", None) or getattr(original, "pgcode", None)
+    number = next(iter(getattr(original, "args", ())), None)
+    return state in _CONFLICT_STATES or number in _CONFLICT_NUMBERS

@@ -1,0 +1,123 @@
+"""Texts from outside: what is accepted of them, alike on every database."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from .models import ACTOR_LENGTH, ADDRESS_LENGTH, IDEMPOTENCY_KEY_LENGTH, NAME_LENGTH
+from .scopes import in_declared_order, undeclared
+from .tokens import ID_LENGTH, SECRET_LENGTH
+
+if TYPE_CHECKING:
+    from .settings import Settings
+
+LONGEST_SEARCH = 12 * NAME_LENGTH
+"""No name holds the folded form of a longer text: folding makes at most three characters of one,
+and NFC one of four. To fold it could take very long.
+"""
+
+_VISIBLE_ASCII = re.compile(rf"[!-~]{{1,{IDEMPOTENCY_KEY_LENGTH}}}")
+_UNSTORABLE = re.compile("[\0\ud800-\udfff]")
+_UNPRINTABLE = frozenset({"Cc", "Cs", "Zl", "Zp"})
+_INVISIBLE = frozenset({"Cf", "Zs"})
+
+
+def clean_name(name: str) -> str:
+    """Return a key's name in NFC, without white space around it.
+
+    :raises ValueError: where it is empty, longer than :data:`~flask_orgkeys.models.NAME_LENGTH`
+        characters, or holds control characters.
+    """
+    if not isinstance(name, str):
+        raise ValueError(f"a key's name is a text, not {name!r}")
+    cleaned = name.strip()
+    # To normalise a long text may take very long. NFC makes no more than 4 characters into one.
+    if len(cleaned) <= 4 * NAME_LENGTH:
+        cleaned = unicodedata.normalize("NFC", cleaned)
+    if len(cleaned) > NAME_LENGTH:
+        raise ValueError(f"Use at most {NAME_LENGTH} characters; this has {len(cleaned)}.")
+    categories = {unicodedata.category(character) for character in cleaned}
+    if categories <= _INVISIBLE:
+        raise ValueError("Enter a name.")
+    if categories & _UNPRINTABLE:
+        raise ValueError("Leave out line breaks and other control characters.")
+    return cleaned
+
+
+def clean_scopes(scopes: Iterable[str], settings: Settings) -> list[str]:
+    """Return scopes in the order of their declaration, each once.
+
+    :raises ValueError: where there is none, or one is not declared.
+    """
+    if isinstance(scopes, str):
+        raise ValueError(f"scopes is a collection of texts: write [{scopes!r}]")
+    wanted = list(scopes)
+    if not wanted:
+        raise ValueError("Choose at least one scope.")
+    unknown = undeclared(wanted, settings.scopes)
+    if unknown:
+        raise ValueError(
+            f"no such scope: {', '.join(map(repr, unknown))}; "
+            f"ORGKEYS_SCOPES declares {', '.join(map(repr, settings.scopes))}"
+        )
+    return in_declared_order(wanted, settings.scopes)
+
+
+def clean_actor(name: str | None) -> str | None:
+    """Return who acts, as text.
+
+    :raises ValueError: where it is too long for the record, or holds NUL.
+    """
+    if name is None:
+        return None
+    text = str(name)
+    if len(text) > ACTOR_LENGTH or any(unicodedata.category(c) in ("Cc", "Cs") for c in text):
+        raise ValueError(
+            f"who acts is named by up to {ACTOR_LENGTH} characters, none of them control characters"
+        )
+    return text
+
+
+def clean_address(address: str | None) -> str | None:
+    """Return a network address as far as the record takes it: a proxy may have made it of anything
+    that a client sent.
+    """
+    printable = "".join(filter(str.isprintable, address or ""))
+    return printable[:ADDRESS_LENGTH] or None
+
+
+def check_idempotency_key(text: str) -> None:
+    """Check what names a form, alike on every database.
+
+    :raises ValueError: where it is something else than 1 to 64 visible ASCII characters.
+    """
+    if not isinstance(text, str) or not _VISIBLE_ASCII.fullmatch(text):
+        raise ValueError("idempotency_key is a text of 1 to 64 visible ASCII characters")
+
+
+def without_secret(text: str, prefix: str) -> str:
+    """Return a text as it is or, where somebody has put a key into it, that key's public start.
+
+    :param prefix: the prefix of keys.
+    """
+    key_id, secret = (rf"[0-9A-Za-z]{{{length}}}" for length in (ID_LENGTH, SECRET_LENGTH))
+    found = re.search(rf"{re.escape(prefix)}_({key_id})_|(?<![0-9A-Za-z])({key_id})_{secret}", text)
+    return f"{prefix}_{found[1] or found[2]}" if found else text
+
+
+def public_id(text: str, prefix: str) -> str:
+    """Return the id in a key's public start as the pages show it, or in a whole key."""
+    return without_secret(text, prefix).removeprefix(f"{prefix}_").rstrip("….")
+
+
+def is_storable(text: str) -> bool:
+    """Tell whether every database takes a text: not all take NUL, and none lone surrogates."""
+    return _UNSTORABLE.search(text) is None
+
+
+def fold(text: str) -> str:
+    """Return a text in the form in which names are searched and sorted: case does not matter."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", text.strip()).casefold())

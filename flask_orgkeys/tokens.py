@@ -1,0 +1,137 @@
+"""The text of a key: ``<prefix>_<id>_<secret>``.
+
+The id is public. The secret ends in a checksum over all that comes before it, so that a mistyped
+key is refused, and a found one recognised, without a database. What is stored is never the secret
+but a *digest*: ``<scheme>$<hex>``, whose scheme names how it was made.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+import secrets
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+ID_LENGTH = 12
+SECRET_LENGTH = 38
+CHECKSUM_LENGTH = 6
+
+PREFIX_PATTERN = re.compile(r"[0-9A-Za-z_]{1,20}")
+_ID_AND_SECRET = re.compile(rf"([0-9A-Za-z]{{{ID_LENGTH}}})_([0-9A-Za-z]{{{SECRET_LENGTH}}})")
+
+_SHA256 = "sha256"
+_HMAC_SHA256 = "hmac-sha256"
+
+
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A key whose shape and checksum are right. Its ``repr`` leaves the secret out.
+
+    :param prefix: the first part.
+    :param id: the public id, :data:`ID_LENGTH` characters.
+    :param secret: the secret part, :data:`SECRET_LENGTH` characters, checksum included.
+    """
+
+    prefix: str
+    id: str
+    secret: str = field(repr=False)
+
+    def __str__(self) -> str:
+        return f"{self.prefix}_{self.id}_{self.secret}"
+
+
+def generate(prefix: str) -> Token:
+    """Make a new key from the operating system's random numbers.
+
+    :param prefix: the first part.
+    :return: a token whose secret holds 190 bits.
+    """
+    key_id = _random_text(ID_LENGTH)
+    random_part = _random_text(SECRET_LENGTH - CHECKSUM_LENGTH)
+    return Token(prefix, key_id, random_part + checksum(f"{prefix}_{key_id}_{random_part}"))
+
+
+def parse(text: str, prefix: str) -> Token | None:
+    """Read a key. Takes time linear in the text's length and asks no database.
+
+    :param text: what was presented, of any length and content.
+    :param prefix: the prefix a key must have.
+    :return: the token, or ``None`` where the prefix, the shape or the checksum is wrong.
+    """
+    head = f"{prefix}_"
+    if len(text) != len(head) + ID_LENGTH + 1 + SECRET_LENGTH or not text.startswith(head):
+        return None
+    match = _ID_AND_SECRET.fullmatch(text, len(head))
+    if match is None or checksum(text[:-CHECKSUM_LENGTH]) != text[-CHECKSUM_LENGTH:]:
+        return None
+    return Token(prefix, match[1], match[2])
+
+
+def checksum(text: str) -> str:
+    """Return the CRC-32 of ``text`` in base 62, most significant digit first.
+
+    :param text: ASCII text.
+    :return: :data:`CHECKSUM_LENGTH` characters, padded with ``0``.
+    """
+    number = zlib.crc32(text.encode("ascii"))
+    digits = []
+    for _ in range(CHECKSUM_LENGTH):
+        number, digit = divmod(number, 62)
+        digits.append(ALPHABET[digit])
+    return "".join(reversed(digits))
+
+
+def digest(secret: str, peppers: Sequence[bytes] = ()) -> str:
+    """Return what is stored in place of a secret.
+
+    One pass of a fast hash is enough: the secret is 190 random bits, not a password, so there is
+    nothing to guess that a slow hash would protect (OWASP Cryptographic Storage; PHC on
+    high-entropy tokens).
+
+    :param secret: the secret part of a key.
+    :param peppers: HMAC keys, newest first. The newest is used; with none, plain SHA-256.
+    :return: ``sha256$<hex>`` or ``hmac-sha256:<pepper id>$<hex>``.
+    """
+    return _digest_with(secret, peppers[0] if peppers else None)
+
+
+def verify(secret: str, stored: str, peppers: Sequence[bytes] = ()) -> bool:
+    """Tell whether ``stored`` is a digest of ``secret``, in constant time for one scheme.
+
+    :param secret: the secret part of a presented key.
+    :param stored: the stored digest. One made with a pepper that is not among ``peppers``, or by
+        an unknown scheme, verifies nothing.
+    :param peppers: HMAC keys, newest first.
+    """
+    scheme = stored.partition("$")[0]
+    for pepper in (None, *peppers):
+        if scheme == _scheme(pepper):
+            return hmac.compare_digest(_digest_with(secret, pepper).encode(), stored.encode())
+    return False
+
+
+def is_outdated(stored: str, peppers: Sequence[bytes] = ()) -> bool:
+    """Tell whether :func:`digest` would make ``stored`` in another way today."""
+    return stored.partition("$")[0] != _scheme(peppers[0] if peppers else None)
+
+
+def _scheme(pepper: bytes | None) -> str:
+    if pepper is None:
+        return _SHA256
+    pepper_id = hmac.digest(pepper, b"flask-orgkeys pepper id", "sha256").hex()[:8]
+    return f"{_HMAC_SHA256}:{pepper_id}"
+
+
+def _digest_with(secret: str, pepper: bytes | None) -> str:
+    data = secret.encode("ascii")
+    if pepper is None:
+        return f"{_scheme(None)}${hashlib.sha256(data).hexdigest()}"
+    return f"{_scheme(pepper)}${hmac.digest(pepper, data, 'sha256').hex()}"
+
+
+def _random_text(length: int) -> str:
+    return "".join(secrets.choice(ALPHABET) for _ in range(length))

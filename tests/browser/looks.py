@@ -1,0 +1,33 @@
+"""What can be measured of how a page looks."""
+
+from __future__ import annotations
+
+from functools import cache
+
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Page
+
+WCAG_2_2_AA = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"]
+
+
+def violations(page: Page) -> list[str]:
+    """What axe finds against WCAG 2.2 AA: rule by rule, with the elements."""
+    results = _axe().run(page, options={"runOnly": {"type": "tag", "values": WCAG_2_2_AA}})
+    return [
+        f"{violation['id']}: {[node['html'][:200] for node in violation['nodes']]}"
+        for violation in results.response["violations"]
+    ]
+
+
+def sideways(page: Page) -> int:
+    """How far the page scrolls sideways, in pixels."""
+    return int(
+        page.evaluate(
+            "() => document.scrollingElement.scrollWidth - document.scrollingElement.clientWidth"
+        )
+    )
+
+
+@cache
+def _axe() -> Axe:
+    return Axe()

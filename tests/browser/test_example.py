@@ -1,0 +1,102 @@
+"""The pages at home in the example application's layout."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from flask import Flask
+from playwright.sync_api import Page, expect
+from werkzeug.serving import make_server
+
+import example_app
+from example_app.seed import PASSWORD
+from tests.host import bearer
+
+from .conftest import OpenPage, QuietHandler
+from .looks import sideways, violations
+from .pages import KEYS, create_dialog, create_key, created_dialog, row
+
+DEPLOYMENTS = "/api/o/acme/projects/storefront/deployments"
+
+
+@pytest.fixture
+def cockpit(tmp_path: Path) -> Iterator[Flask]:
+    app = example_app.create_app(
+        {
+            "SQLALCHEMY_DATABASE_URI": f"sqlite:///{tmp_path / 'cockpit.sqlite'}",
+            "SECRET_KEY": "cockpit-secret-" + "key-of-the-tests-0123456789",
+        }
+    )
+    yield app
+    with app.app_context():
+        example_app.db.engine.dispose()
+
+
+@pytest.fixture
+def cockpit_url(cockpit: Flask) -> Iterator[str]:
+    server = make_server("127.0.0.1", 0, cockpit, threaded=True, request_handler=QuietHandler)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.port}"
+    finally:
+        server.shutdown()
+        thread.join(timeout=10)
+        server.server_close()
+
+
+def sign_in(page: Page, email: str, then: str) -> None:
+    page.goto(then)
+    page.get_by_role("textbox", name="Email").fill(email)
+    page.get_by_label("Password").fill(PASSWORD)
+    page.get_by_role("button", name="Sign in").click()
+    page.wait_for_url(f"**{then}")
+
+
+def test_a_key_that_deploys(cockpit: Flask, cockpit_url: str, open_page: OpenPage) -> None:
+    page = open_page(None, base_url=cockpit_url)
+    sign_in(page, "ada@acme.example", "/o/acme/settings/")
+    page.get_by_role("link", name="API keys", exact=True).click()
+    expect(page.get_by_role("heading", name="No API keys yet")).to_be_visible()
+    token = create_key(page, "GitHub, storefront")
+    created_dialog(page).get_by_role("link", name="Done", exact=True).click()
+    expect(row(page, "GitHub, storefront")).to_be_visible()
+    tab = page.get_by_role("link", name="API keys", exact=True)
+    expect(tab).to_have_attribute("aria-current", "page")
+
+    answer = cockpit.test_client().post(DEPLOYMENTS, headers=bearer(token))
+    assert answer.status_code == 201
+    page.goto("/o/acme/")
+    expect(page.get_by_text("GitHub, storefront").first).to_be_visible()
+
+
+def test_a_member_without_the_permission(cockpit_url: str, open_page: OpenPage) -> None:
+    page = open_page(None, base_url=cockpit_url)
+    sign_in(page, "sam@acme.example", "/o/acme/settings/")
+    tab = page.get_by_role("button", name="API keys", exact=True)
+    expect(tab).to_have_attribute("aria-disabled", "true")
+    tab.hover()
+    expect(page.get_by_role("tooltip")).to_be_visible()
+    assert violations(page) == []
+    answer = page.goto(KEYS)
+    assert answer is not None
+    assert answer.status == 403
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_its_colours(cockpit_url: str, open_page: OpenPage, scheme: str) -> None:
+    """The plugin's pages take the host's colours, and stay readable in them."""
+    page = open_page(None, base_url=cockpit_url, color_scheme=scheme)
+    sign_in(page, "ada@acme.example", KEYS)
+    create_key(page)
+    assert violations(page) == []
+    page.goto(f"{KEYS}/new")
+    expect(create_dialog(page)).to_be_visible()
+    assert violations(page) == []
+    page.goto(KEYS)
+    assert violations(page) == []
+    page.set_viewport_size({"width": 320, "height": 640})
+    assert sideways(page) <= 0

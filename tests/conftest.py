@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import hypothesis
+import pytest
+
+from . import databases
+from .host import Host, disposing, make_host
+
+MakeHost = Callable[..., Host]
+
+# How long an example takes says more about the machine than about the code.
+hypothesis.settings.register_profile("orgkeys", deadline=None)
+hypothesis.settings.load_profile("orgkeys")
+
+
+@pytest.fixture(scope="session", params=databases.ALL)
+def any_database_url(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[str]:
+    """The URL of a database of each kind the promises name."""
+    directory = tmp_path_factory.mktemp("database")
+    with databases.temporary_database(request.param, directory) as url:
+        yield url
+
+
+@pytest.fixture(scope="session")
+def postgresql_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of a PostgreSQL database, by psycopg."""
+    directory = tmp_path_factory.mktemp("database")
+    with databases.temporary_database(databases.PSYCOPG, directory) as url:
+        yield url
+
+
+@pytest.fixture
+def new_host(tmp_path: Path) -> Iterator[MakeHost]:
+    """Make hosts that are cleaned up: ``new_host(url=None, **what make_host takes)``.
+
+    Without a URL, a file SQLite of the test's own.
+    """
+    with ExitStack() as stack:
+
+        def make(url: str | None = None, **arguments: Any) -> Host:
+            host = make_host(url or f"sqlite:///{tmp_path / 'host.sqlite'}", **arguments)
+            stack.callback(_drop_all, host)
+            return stack.enter_context(disposing(host))
+
+        yield make
+
+
+@pytest.fixture
+def host(new_host: MakeHost) -> Host:
+    """A host on a file SQLite."""
+    return new_host()
+
+
+@pytest.fixture
+def any_host(new_host: MakeHost, any_database_url: str) -> Host:
+    """A host on each kind of database, one after another."""
+    return new_host(any_database_url)
+
+
+def _drop_all(host: Host) -> None:
+    with host.app.app_context():
+        host.db.drop_all()
+        for engine in host.db.engines.values():
+            engine.dispose()

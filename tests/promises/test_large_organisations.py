@@ -1,0 +1,88 @@
+"""100,000 keys in one organisation: a page in few statements and little text (promise 16)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from .. import databases
+from ..conftest import MakeHost
+from ..host import Host
+
+KEYS = 100_000
+MAX_STATEMENTS = 10
+MAX_BYTES = 500_000
+
+
+@pytest.fixture(scope="module", params=databases.ONE_OF_EACH)
+def large_database_url(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[str]:
+    with databases.temporary_database(request.param, tmp_path_factory.mktemp("large")) as url:
+        yield url
+
+
+@pytest.fixture
+def large_host(new_host: MakeHost, large_database_url: str) -> Host:
+    host = new_host(large_database_url)
+    table = host.orgkeys.ApiKey.__table__  # type: ignore[attr-defined]
+    start = datetime(2026, 1, 1, tzinfo=UTC)
+    with host.app.app_context(), host.db.engine.begin() as connection:
+        for first in range(0, KEYS, 10_000):
+            connection.execute(
+                sa.insert(table),
+                [
+                    {
+                        "id": f"{number:012d}",
+                        "organization_id": host.organization_ids["acme"],
+                        "name": f"Pipeline {number}",
+                        "folded_name": f"pipeline {number}",
+                        "scopes": ["project:deploy"],
+                        "digest": "sha256$" + "0" * 64,
+                        "created_at": start + timedelta(seconds=number),
+                    }
+                    for number in range(first, first + 10_000)
+                ],
+            )
+    return host
+
+
+@contextmanager
+def counted_statements(host: Host) -> Iterator[list[str]]:
+    statements: list[str] = []
+
+    def count(_c: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        statements.append(statement)
+
+    with host.app.app_context():
+        engine = host.db.engine
+    sa.event.listen(engine, "before_cursor_execute", count)
+    try:
+        yield statements
+    finally:
+        sa.event.remove(engine, "before_cursor_execute", count)
+
+
+def test_first_last_and_searched_page_are_bounded(large_host: Host) -> None:
+    client = large_host.client("ada")
+    for query, expected in {
+        "": "Pipeline 99999",
+        "page=4000": "Pipeline 0",
+        "q=pipeline+77777": "Pipeline 77777",
+        "q=000000000042": "Pipeline 42",
+        "q=nothing+like+it": "No key matches",
+        "status=all&sort=name&page=999999999": "Pipeline 99999",
+        "sort=-last_used": "Pipeline",
+        "sort=expires": "Pipeline",
+    }.items():
+        with counted_statements(large_host) as statements:
+            answer = client.get(f"/o/acme/api-keys?{query}")
+        assert answer.status_code == 200
+        assert expected in answer.text, query
+        assert 1 <= len(statements) <= MAX_STATEMENTS, query
+        assert len(answer.data) <= MAX_BYTES, query

@@ -1,0 +1,366 @@
+"""``flask orgkeys create``, ``list`` and ``revoke``."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import time_machine
+from click.testing import Result
+
+import flask_orgkeys
+from flask_orgkeys import signals
+
+from .conftest import MakeHost
+from .host import SCOPES, Host, bearer
+
+NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
+KEY = re.compile(r"orgk_[0-9A-Za-z]{12}_[0-9A-Za-z]{38}\n")
+
+
+def run(host: Host, *arguments: str, **options: Any) -> Result:
+    return host.app.test_cli_runner().invoke(args=["orgkeys", *arguments], **options)
+
+
+def create(host: Host, *arguments: str, organization: str = "acme") -> Result:
+    required = ("--name", "CI", "--scope", "project:deploy")
+    return run(host, "create", organization, *required, *arguments)
+
+
+class TestCreate:
+    def test_streams(self, any_host: Host) -> None:
+        """The key alone on standard output, and all that a person wants to know beside it."""
+        result = create(any_host, "--expires-in", "30")
+        assert result.exit_code == 0
+        assert KEY.fullmatch(result.stdout)
+        (key,) = any_host.keys()
+        assert key.id in result.stderr
+        assert "'CI'" in result.stderr
+        assert "project:deploy" in result.stderr
+        assert f"expires {key.expires_at:%Y-%m-%d}" in result.stderr
+        assert result.stdout.strip().rpartition("_")[2] not in result.stderr
+
+    def test_key(self, any_host: Host) -> None:
+        token = create(any_host).stdout.strip()
+        answer = any_host.client().post("/api/o/acme/deployments", headers=bearer(token))
+        assert answer.status_code == 201
+
+    def test_several_scopes(self, host: Host) -> None:
+        assert create(host, "--scope", "app:publish", "--scope", "project:deploy").exit_code == 0
+        (key,) = host.keys()
+        assert key.scopes == ["app:publish", "project:deploy"]
+
+    @pytest.mark.parametrize(
+        ("config", "arguments", "days"),
+        [
+            ({}, (), 90),
+            ({"ORGKEYS_DEFAULT_EXPIRY_DAYS": 30}, (), 30),
+            ({"ORGKEYS_DEFAULT_EXPIRY_DAYS": None}, (), None),
+            ({}, ("--expires-in", "never"), None),
+            ({}, ("--expires-in", "1"), 1),
+            ({}, ("--expires-in", "7"), 7),
+            ({"ORGKEYS_ALLOW_NO_EXPIRY": False}, (), 90),
+        ],
+    )
+    def test_expiry(
+        self, new_host: MakeHost, config: dict[str, Any], arguments: tuple[str, ...], days: int
+    ) -> None:
+        host = new_host(config=config)
+        with time_machine.travel(NOON, tick=False):
+            assert create(host, *arguments).exit_code == 0
+        (key,) = host.keys()
+        assert key.expires_at == (None if days is None else NOON + timedelta(days=days))
+
+    @pytest.mark.parametrize("value", ["0", "-1", "1.5", "", "Never", "٣٠", "9" * 6, "9" * 5000])
+    def test_wrong_expiry(self, host: Host, value: str) -> None:
+        result = create(host, f"--expires-in={value}")
+        assert result.exit_code == 2
+        assert result.stdout == ""
+        assert "a number of days, or 'never'" in result.stderr
+        assert host.keys() == []
+
+    def test_no_expiry_where_it_is_off(self, new_host: MakeHost) -> None:
+        host = new_host(config={"ORGKEYS_ALLOW_NO_EXPIRY": False})
+        result = create(host, "--expires-in", "never")
+        assert result.exit_code == 2
+        assert "ORGKEYS_ALLOW_NO_EXPIRY" in result.stderr
+        assert host.keys() == []
+
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            (("create", "nowhere", "--name", "CI", "--scope", "app:publish"), "no organisation"),
+            (("create", "a\0b", "--name", "CI", "--scope", "app:publish"), "no organisation"),
+            (("create", "acme", "--name", "CI", "--scope", "admin"), "no such scope: 'admin'"),
+            (("create", "acme", "--name", " ", "--scope", "app:publish"), "Enter a name"),
+            (("create", "acme", "--name", "n" * 101, "--scope", "app:publish"), "at most 100"),
+            (("list", "nowhere"), "no organisation 'nowhere'"),
+            (("revoke", "nowhere", "0" * 12, "--yes"), "no organisation 'nowhere'"),
+            (("revoke", "acme", "0" * 12, "--yes"), "no such API key"),
+            (("revoke", "acme", "", "--yes"), "no such API key"),
+        ],
+        ids=lambda value: " ".join(value)[:40] if isinstance(value, tuple) else "",
+    )
+    def test_refused_arguments(
+        self, any_host: Host, arguments: tuple[str, ...], message: str
+    ) -> None:
+        result = run(any_host, *arguments)
+        assert result.exit_code == 1
+        assert result.stdout == ""
+        assert message in result.stderr
+        assert result.stderr.startswith("Error: ")
+        assert any_host.keys() == []
+        assert any_host.events() == []
+
+    def test_undeclared_scope_names_the_declared(self, host: Host) -> None:
+        result = run(host, "create", "acme", "--name", "CI", "--scope", "admin")
+        assert all(scope in result.stderr for scope in SCOPES)
+
+    @pytest.mark.parametrize(
+        "arguments",
+        [
+            ("create",),
+            ("create", "acme"),
+            ("create", "acme", "--name", "CI"),
+            ("create", "acme", "--scope", "app:publish"),
+            ("list",),
+            ("list", "acme", "--status", "dead"),
+            ("revoke",),
+            ("revoke", "acme"),
+            ("unknown",),
+        ],
+        ids=" ".join,
+    )
+    def test_usage(self, host: Host, arguments: tuple[str, ...]) -> None:
+        result = run(host, *arguments)
+        assert result.exit_code == 2
+        assert result.stdout == ""
+        assert "Usage: " in result.stderr
+
+    def test_limit(self, new_host: MakeHost) -> None:
+        host = new_host(config={"ORGKEYS_MAX_KEYS": 1})
+        assert create(host).exit_code == 0
+        result = create(host)
+        assert (result.exit_code, result.stdout) == (1, "")
+        assert "1 live API keys" in result.stderr
+
+    def test_missing_loader(self, host: Host) -> None:
+        host.orgkeys.load_organization = None
+        result = create(host)
+        assert (result.exit_code, result.stdout) == (1, "")
+        assert "@orgkeys.organization_loader" in result.stderr
+
+    def test_record(self, any_host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("LOGNAME", "operator")
+        for arguments in ((), ("--by", "release bot")):
+            assert create(any_host, *arguments).exit_code == 0
+        first, second = any_host.events()
+        assert (first["actor"], first["address"]) == ("cli:operator", None)
+        assert (second["actor"], second["address"]) == ("release bot", None)
+
+    def test_user_without_a_name(self, host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+        """As in a container that runs by a number."""
+        monkeypatch.setattr("getpass.getuser", _raise_key_error)
+        assert create(host).exit_code == 0
+        assert host.events()[0]["actor"] == "cli"
+
+    def test_actor_that_does_not_fit(self, host: Host) -> None:
+        result = create(host, "--by", "x" * 256)
+        assert (result.exit_code, result.stdout) == (1, "")
+        assert "up to 255 characters" in result.stderr
+
+    def test_failure_prints_no_key(self, host: Host) -> None:
+        def fail(_sender: Any, **_: Any) -> None:
+            raise RuntimeError("of the receiver")
+
+        with signals.key_created.connected_to(fail):
+            result = create(host)
+        assert result.exit_code == 1
+        assert "orgk_" not in result.output
+        assert host.keys() == []
+
+
+class TestList:
+    def test_columns(self, any_host: Host) -> None:
+        with time_machine.travel(NOON, tick=False):
+            expires_at = NOON + timedelta(days=1)
+            _, first = any_host.issue(name="first", expires_at=expires_at)
+            token, second = any_host.issue(name="second", scopes=list(SCOPES))
+            any_host.client().get("/api/whoami", headers=bearer(token))
+            result = run(any_host, "list", "acme")
+        assert result.exit_code == 0
+        assert result.stderr == ""
+        header, *lines = result.stdout.splitlines()
+        assert header.split() == ["ID", "STATUS", "LAST", "USED", "EXPIRES", "SCOPES", "NAME"]
+        rows = {line.split()[0]: re.split(r"  +", line)[1:] for line in lines}
+        assert rows == {
+            first: ["active", "never", "2026-01-02 12:00Z", "project:deploy", "first"],
+            second: ["active", "2026-01-01 12:00Z", "never", " ".join(SCOPES), "second"],
+        }
+        assert token.rpartition("_")[2] not in result.output
+
+    @pytest.mark.parametrize(
+        ("arguments", "names"),
+        [
+            ((), ["expired", "plain"]),
+            (("--status", "active"), ["plain"]),
+            (("--status", "expired"), ["expired"]),
+            (("--status", "revoked"), ["gone"]),
+            (("--status", "all"), ["expired", "gone", "plain"]),
+        ],
+    )
+    def test_status(self, host: Host, arguments: tuple[str, ...], names: list[str]) -> None:
+        host.issue(name="plain")
+        host.issue(name="expired", expires_at=datetime.now(UTC))
+        host.revoke(host.issue(name="gone")[1])
+        lines = run(host, "list", "acme", *arguments).stdout.splitlines()[1:]
+        assert sorted(line.split()[-1] for line in lines) == names
+
+    def test_none(self, host: Host) -> None:
+        assert run(host, "list", "acme").stdout.splitlines() == [
+            "ID  STATUS  LAST USED  EXPIRES  SCOPES  NAME"
+        ]
+
+
+class TestRevoke:
+    def test_confirmed(self, any_host: Host) -> None:
+        _, key_id = any_host.issue(name="storefront")
+        result = run(any_host, "revoke", "acme", key_id, input="y\n")
+        assert result.exit_code == 0
+        assert "Revoke 'storefront', last used never? [y/N]" in result.stderr
+        assert f"Revoked {key_id}" in result.stderr
+        assert result.stdout == ""
+        assert any_host.key(key_id).revoked_at is not None
+
+    @pytest.mark.parametrize("answer", ["n\n", "\n", ""], ids=repr)
+    def test_not_confirmed(self, host: Host, answer: str) -> None:
+        _, key_id = host.issue()
+        result = run(host, "revoke", "acme", key_id, input=answer)
+        assert result.exit_code == 1
+        assert result.stdout == ""
+        assert host.key(key_id).revoked_at is None
+        assert len(host.events()) == 1
+
+    def test_without_asking(self, host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("LOGNAME", "operator")
+        _, key_id = host.issue()
+        result = run(host, "revoke", "acme", key_id, "--yes")
+        assert result.exit_code == 0
+        assert "?" not in result.stderr
+        assert host.key(key_id).revoked_by == "cli:operator"
+        assert host.events()[1]["actor"] == "cli:operator"
+
+    def test_twice(self, host: Host) -> None:
+        _, key_id = host.issue()
+        for by, message in (("first", "Revoked"), ("second", "Was revoked already")):
+            result = run(host, "revoke", "acme", key_id, "--yes", "--by", by)
+            assert result.exit_code == 0
+            assert message in result.stderr
+        assert host.key(key_id).revoked_by == "first"
+        assert len(host.events()) == 2
+
+    @pytest.mark.parametrize("form", ["orgk_{id}", "orgk_{id}…", "orgk_{id}...", "{token}"])
+    def test_key_as_it_is_at_hand(self, host: Host, form: str) -> None:
+        """As the pages show it; or the whole key, which is not repeated."""
+        token, key_id = host.issue()
+        text = form.format(id=key_id, token=token)
+        result = run(host, "revoke", "acme", text, "--yes")
+        assert result.exit_code == 0
+        assert host.key(key_id).revoked_at is not None
+        assert token not in result.output
+
+    def test_whole_key_of_another(self, host: Host) -> None:
+        token, _ = host.issue("beta")
+        result = run(host, "revoke", "acme", token, "--yes")
+        assert result.exit_code == 1
+        assert token.rpartition("_")[2] not in result.output
+
+
+APP = """
+from flask import Flask
+from flask_orgkeys import OrgKeys
+from flask_sqlalchemy import SQLAlchemy
+from sqlalchemy import String
+from sqlalchemy.orm import DeclarativeBase
+
+
+class Base(DeclarativeBase):
+    pass
+
+
+class Organization:
+    id = "acme"
+
+
+db = SQLAlchemy(model_class=Base)
+orgkeys = OrgKeys(db, organization=String(64))
+orgkeys.organization_loader(lambda slug: Organization if slug == "acme" else None)
+
+
+def create_app():
+    app = Flask(__name__)
+    app.config["SQLALCHEMY_DATABASE_URI"] = "sqlite:///keys.sqlite"
+    app.config["ORGKEYS_SCOPES"] = {"project:deploy": "Deploy"}
+    db.init_app(app)
+    orgkeys.init_app(app)
+    with app.app_context():
+        db.create_all()
+    return app
+"""
+
+
+class TestProcess:
+    """As somebody types it: a process of its own."""
+
+    @pytest.fixture
+    def project(self, tmp_path: Path) -> Path:
+        (tmp_path / "cockpit.py").write_text(APP)
+        return tmp_path
+
+    @staticmethod
+    def flask(project: Path, line: str) -> subprocess.CompletedProcess[str]:
+        """Run a shell line in which ``$flask`` is the command."""
+        package = Path(flask_orgkeys.__file__).parents[1]
+        env = {**os.environ, "PYTHONPATH": str(package), "PYTHONWARNINGS": "error"}
+        env["flask"] = f"{sys.executable} -m flask --app cockpit"
+        return subprocess.run(
+            ["/bin/sh", "-c", line],
+            cwd=project,
+            env=env,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    def test_pipe_into_a_secret_store(self, project: Path) -> None:
+        create = "$flask orgkeys create acme --name CI --scope project:deploy"
+        done = self.flask(project, f"{create} 2>/dev/null | cat > store; $flask orgkeys list acme")
+        assert done.returncode == 0
+        assert done.stderr == ""
+        stored = (project / "store").read_text()
+        assert KEY.fullmatch(stored)
+        assert stored.split("_")[1] in done.stdout
+        assert stored.strip().rpartition("_")[2] not in done.stdout
+
+    def test_exit_code(self, project: Path) -> None:
+        done = self.flask(project, "$flask orgkeys create nowhere --name CI --scope project:deploy")
+        assert done.returncode == 1
+        assert done.stdout == ""
+        assert done.stderr == "Error: no organisation 'nowhere'\n"
+
+    def test_help(self, project: Path) -> None:
+        done = self.flask(project, "$flask --help && $flask orgkeys --help")
+        assert done.returncode == 0
+        assert "Manage the API keys of an organisation." in done.stdout
+        assert all(command in done.stdout for command in ("create", "list", "revoke"))
+
+
+def _raise_key_error() -> str:
+    raise KeyError("uid not found")
