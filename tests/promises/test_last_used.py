@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from time import perf_counter
 from typing import Any
 
@@ -560,6 +561,7 @@ def test_use_left_over_is_written_when_its_process_ends(new_host: MakeHost) -> N
     other_url = str(url.set(database=f"{url.database}-of-the-process"))
     with subprocess.Popen(
         [sys.executable, "-c", PROCESS, other_url],
+        cwd=Path(__file__).parents[2],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
