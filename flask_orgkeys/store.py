@@ -26,6 +26,7 @@ from .models import (
     ApiKey,
     Models,
 )
+from .organizations import LARGEST_INTEGER, can_hold, equals
 from .texts import (
     LONGEST_SEARCH,
     check_idempotency_key,
@@ -137,7 +138,7 @@ class Store:
         """
         if organization_id is None:
             raise ValueError("organization_id is None: flush the organisation before its key")
-        if not self._can_hold(organization_id):
+        if not can_hold(self.models.key_table.c.organization_id, organization_id):
             raise ValueError(f"organization_id {organization_id!r} does not fit its column")
         name = clean_name(name)
         held = clean_scopes(scopes, settings)
@@ -201,13 +202,16 @@ class Store:
 
         :param now: an aware time, to tell the expired from the active.
         :param prefix: the prefix of keys, which a search may begin with.
+        :raises ValueError: for a negative limit or offset.
         """
+        if offset < 0 or (limit is not None and limit < 0):
+            raise ValueError("limit and offset are not negative")
         statement = (
             sa.select(self.models.ApiKey)
             .where(*self._selects(organization_id, selection, now, prefix))
             .order_by(*self._order(selection.sort))
-            .limit(limit)
-            .offset(offset)
+            .limit(None if limit is None else min(limit, LARGEST_INTEGER))
+            .offset(min(offset, LARGEST_INTEGER))
         )
         return self.session.scalars(statement).all()
 
@@ -248,24 +252,7 @@ class Store:
         return self._is_of(organization_id), self.models.ApiKey.id == key_id
 
     def _is_of(self, organization_id: Any) -> sa.ColumnElement[bool]:
-        if not self._can_hold(organization_id):
-            return sa.false()
-        is_of: sa.ColumnElement[bool] = self.models.ApiKey.organization_id == organization_id
-        return is_of
-
-    def _can_hold(self, organization_id: Any) -> bool:
-        """Tell whether the column can hold the id of an organisation that lives elsewhere, alike on
-        every database: MariaDB takes "acme " for "acme", and PostgreSQL refuses NUL.
-        """
-        column = self.models.key_table.c.organization_id
-        if column.foreign_keys or not isinstance(organization_id, str):
-            return True
-        length = getattr(column.type, "length", None) or len(organization_id)
-        return (
-            len(organization_id) <= length
-            and not organization_id.endswith(" ")
-            and is_storable(organization_id)
-        )
+        return equals(self.models.ApiKey.organization_id, organization_id)
 
     def _refuse_replay(self, organization_id: Any, idempotency_key: str) -> None:
         key_id = self.find_replayed(organization_id, idempotency_key)
@@ -364,11 +351,16 @@ class Store:
 
 
 def _aware(moment: datetime) -> datetime:
+    if not isinstance(moment, datetime):
+        raise ValueError(f"expires_at is a datetime, not {moment!r}")
     if moment.tzinfo is None or moment.utcoffset() is None:
         raise ValueError(
             "expires_at has no time zone: write datetime.now(UTC) + timedelta(days=90), for example"
         )
-    return moment.astimezone(UTC)
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError as error:
+        raise ValueError("expires_at lies outside of the years 1 to 9999 in UTC") from error
 
 
 def _lock_number(organization_id: Any) -> int:

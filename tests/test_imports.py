@@ -18,6 +18,7 @@ LAYERS = (
     {"tokens", "scopes", "signals", "errors"},
     {"settings", "models", "state", "leaks"},
     {"texts", "drivers"},
+    {"organizations"},
     {"store", "keytable"},
     {"lookup"},
     {"auth"},

@@ -89,6 +89,22 @@ class TestCreation:
         assert any_host.key(key_id).expires_at == NOON
 
     @pytest.mark.parametrize(
+        "moment",
+        [
+            NOON.date(),
+            "2030-01-01T00:00:00Z",
+            timedelta(days=30),
+            90,
+            datetime.max.replace(tzinfo=timezone(-timedelta(hours=1))),
+            datetime.min.replace(tzinfo=timezone(timedelta(hours=1))),
+        ],
+    )
+    def test_expiry_that_is_no_moment(self, host: Host, moment: Any) -> None:
+        with pytest.raises(ValueError, match="expires_at"):
+            host.issue(expires_at=moment)
+        assert host.keys() == []
+
+    @pytest.mark.parametrize(
         "any_database_url", [databases.PSYCOPG, databases.PSYCOPG2], indirect=True
     )
     @pytest.mark.parametrize("zone", ["Asia/Kathmandu", "America/St_Johns"])
@@ -485,6 +501,20 @@ class TestList:
         acme = host.organization_ids["acme"]
         with host.app.app_context(), pytest.raises(ValueError, match=f"{argument} is one of"):
             host.orgkeys.list_keys(acme, **{argument: "x"})
+
+    @pytest.mark.parametrize("number", [2**31, 2**63, 10**30])
+    def test_limits_beyond_all_keys(self, any_host: Host, number: int) -> None:
+        self.stock(any_host, 2)
+        acme = any_host.organization_ids["acme"]
+        with any_host.app.app_context():
+            assert len(any_host.orgkeys.list_keys(acme, limit=number)) == 2
+            assert any_host.orgkeys.list_keys(acme, offset=number, limit=1) == []
+
+    @pytest.mark.parametrize("argument", ["limit", "offset"])
+    def test_limits_below_none(self, any_host: Host, argument: str) -> None:
+        acme = any_host.organization_ids["acme"]
+        with any_host.app.app_context(), pytest.raises(ValueError, match="not negative"):
+            any_host.orgkeys.list_keys(acme, **{argument: -1})
 
     def test_pages(self, any_host: Host) -> None:
         self.stock(any_host, 60)

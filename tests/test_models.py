@@ -130,6 +130,40 @@ class TestOrganisationIds:
             orgkeys.create_key("x" * 64, name="CI", scopes=SCOPE)
             db.session.commit()
 
+    @pytest.mark.parametrize(
+        ("id_type", "own", "unfit"),
+        [
+            (sa.Integer(), 1, ["1", "1abc", b"1", 1.5, True, None, 10**10, 10**30, -(10**30)]),
+            (sa.String(64), "acme", [0, False, 1, b"acme", None, ["acme"]]),
+            (sa.Uuid(), UUID(int=7), [str(UUID(int=7)), UUID(int=7).bytes, 7, "acme", None]),
+            (sa.Uuid(as_uuid=False), str(UUID(int=7)), [UUID(int=7), 7, "acme", "", None]),
+        ],
+        ids=["integer", "string", "uuid", "uuid as text"],
+    )
+    def test_an_id_of_another_type_is_that_of_no_organisation(
+        self, any_database_url: str, id_type: Any, own: Any, unfit: list[Any]
+    ) -> None:
+        """Databases differ in what they would make of it: MariaDB takes 0 for any text."""
+        db = make_db()
+        orgkeys = OrgKeys(db, organization=id_type)
+        with running(db, orgkeys, any_database_url):
+            issued = orgkeys.create_key(own, name="CI", scopes=SCOPE)
+            db.session.commit()
+            for stranger in unfit:
+                assert orgkeys.get_key(stranger, issued.key.id) is None
+                assert orgkeys.list_keys(stranger, status="all") == []
+                assert orgkeys.count_keys(stranger, status="all") == 0
+                with pytest.raises(errors.KeyNotFound):
+                    orgkeys.revoke_key(stranger, issued.key.id)
+            for stranger in unfit:
+                # 10**10 fits an integer of SQLite's.
+                if stranger != 10**10:
+                    with pytest.raises(ValueError, match="organization_id"):
+                        orgkeys.create_key(stranger, name="CI", scopes=SCOPE)
+            # Nor was the transaction spoilt.
+            assert orgkeys.get_key(own, issued.key.id) is not None
+            assert orgkeys.count_keys(own, status="all") == 1
+
     def test_ids_that_differ_in_case(self, any_host: Host) -> None:
         """As primary keys: MariaDB's default would take them for one."""
         Key = any_host.orgkeys.ApiKey  # noqa: N806
