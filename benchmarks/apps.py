@@ -30,6 +30,8 @@ LAST_USED_SECONDS = 1_000_000
 
 Guard = Callable[[Callable[..., Any]], Callable[..., Any]]
 
+_made: list[Flask] = []
+
 
 def organization_path(organization_id: int) -> str:
     return f"/o/org-{organization_id}{GUARDED}"
@@ -52,7 +54,17 @@ def make_app(kind: str, database_url: str) -> Flask:
     # not, the view does, for a host needs it anyway.
     loads_itself = kind != ORGKEYS
     _add_views(app, guard, find_organization if loads_itself else None)
+    _made.append(app)
     return app
+
+
+def close_connections() -> None:
+    """Close every connection of the apps that have been made."""
+    raw.close_connections()
+    while _made:
+        app = _made.pop()
+        with app.app_context():
+            app.extensions["sqlalchemy"].engine.dispose()
 
 
 def _organization_loader(db: SQLAlchemy) -> Callable[[str], Any]:

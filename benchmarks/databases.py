@@ -45,8 +45,10 @@ def filled(kind: str, size: int, directory: Path) -> Iterator[Database]:
             db = app.extensions["sqlalchemy"]
             db.create_all()
             _fill(db.engine, db.metadata.tables, key_set)
-            db.engine.dispose()
-        yield Database(kind, url, key_set)
+        try:
+            yield Database(kind, url, key_set)
+        finally:
+            apps.close_connections()
 
 
 @contextmanager

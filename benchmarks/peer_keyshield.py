@@ -146,7 +146,7 @@ async def _answer(app: Any, scopes: Sequence[dict[str, Any]]) -> float:
     for scope in scopes:
         await app(scope, receive, send)
     seconds = time.perf_counter() - start
-    if statuses != {200}:
+    if statuses - {200}:
         raise RuntimeError(f"{scopes[0]['path']} was answered with {statuses}")
     return seconds
 

@@ -22,6 +22,8 @@ _SELECT = "SELECT digest, scopes, expires_at, revoked_at FROM orgkeys_key WHERE 
 Guard = Callable[[Callable[..., Any]], Callable[..., Any]]
 Read = Callable[[str], Any]
 
+_connections: list[Any] = []
+
 
 def make_guard(database_url: str) -> Guard:
     thread = threading.local()
@@ -70,6 +72,7 @@ def _connect(database_url: str) -> Read:
 
 def _sqlite_reader(url: URL) -> Read:
     connection = sqlite3.connect(url.database or "")
+    _connections.append(connection)
     statement = _SELECT + "?"  # Prepared once: the driver keeps it by its text.
 
     def read(key_id: str) -> Any:
@@ -88,10 +91,17 @@ def _postgresql_reader(url: URL) -> Read:
     import psycopg
 
     conninfo = url.set(drivername="postgresql").render_as_string(hide_password=False)
-    cursor = psycopg.connect(conninfo, autocommit=True).cursor()
+    connection = psycopg.connect(conninfo, autocommit=True)
+    _connections.append(connection)
+    cursor = connection.cursor()
     statement = _SELECT + "%s"
 
     def read(key_id: str) -> Any:
         return cursor.execute(statement, (key_id,), prepare=True).fetchone()
 
     return read
+
+
+def close_connections() -> None:
+    while _connections:
+        _connections.pop().close()

@@ -74,20 +74,19 @@ class CountingProxy:
             while True:
                 for key, _ in selector.select():
                     sender = client if key.fileobj is client else server
-                    try:
-                        data = sender.recv(CHUNK)
-                        if data:
-                            peers[sender].sendall(data)
-                    except OSError:
-                        data = b""
-                    if not data:
+                    data = _receive(sender)
+                    # Before it is passed on: the client reads the count as soon as it has it.
+                    if data and sender is server and is_asked:
+                        self._count()
+                    is_asked = sender is client
+                    if not data or not _send(peers[sender], data):
                         _shut(client)
                         _shut(server)
                         return
-                    if sender is server and is_asked:
-                        with self._lock:
-                            self.round_trips += 1
-                    is_asked = sender is client
+
+    def _count(self) -> None:
+        with self._lock:
+            self.round_trips += 1
 
 
 def through(proxy: CountingProxy, database_url: str) -> str:
@@ -100,6 +99,21 @@ def through(proxy: CountingProxy, database_url: str) -> str:
 def proxy_to(database_url: str) -> CountingProxy:
     url = make_url(database_url)
     return CountingProxy(url.host or LOOPBACK, url.port or 5432)
+
+
+def _receive(one: socket.socket) -> bytes:
+    try:
+        return one.recv(CHUNK)
+    except OSError:
+        return b""
+
+
+def _send(one: socket.socket, data: bytes) -> bool:
+    try:
+        one.sendall(data)
+    except OSError:
+        return False
+    return True
 
 
 def _shut(one: socket.socket) -> None:

@@ -8,18 +8,18 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, cast
 
-from flask import current_app, has_request_context, request
+from flask import has_request_context, request, request_tearing_down
 from flask.globals import request_ctx
 from werkzeug.local import LocalProxy
 
 from . import errors, signals, tokens
 from .keytable import StoredKey, Use
 from .lookup import DatabaseUnavailable
-from .models import is_past
+from .models import as_utc, is_past
 from .state import state_of
 
 if TYPE_CHECKING:
-    from flask import Flask
+    from flask import Flask, Request
 
     from .lookup import Lookup
     from .settings import Settings
@@ -66,14 +66,37 @@ class AuthenticatedKey:
         return scope in self.scopes
 
 
-@dataclass(frozen=True, slots=True)
 class Accepted:
-    """The request carries a valid key."""
+    """The request carries a valid key.
 
-    key: AuthenticatedKey
+    :param key_id: its public id.
+    :param stored: what the database has of it.
+    """
+
+    __slots__ = ("_key", "key_id", "stored")
+
+    def __init__(self, key_id: str, stored: StoredKey) -> None:
+        self.key_id: str = key_id
+        self.stored: StoredKey = stored
+        self._key: AuthenticatedKey | None = None
+
+    @property
+    def key(self) -> AuthenticatedKey:
+        """The key as a view sees it, made when the first one asks."""
+        if self._key is None:
+            stored = self.stored
+            self._key = AuthenticatedKey(
+                id=self.key_id,
+                name=stored.name,
+                organization_id=stored.organization_id,
+                scopes=stored.scopes,
+                created_by=stored.created_by,
+                created_at=as_utc(stored.created_at),
+                expires_at=None if stored.expires_at is None else as_utc(stored.expires_at),
+            )
+        return self._key
 
 
-@dataclass(frozen=True, slots=True)
 class Rejected:
     """The request carries no valid key.
 
@@ -81,20 +104,53 @@ class Rejected:
     :param key_id: the presented public id, where the checksum was right.
     """
 
-    reason: type[errors.RequestRefused]
-    key_id: str | None = None
+    __slots__ = ("key_id", "reason")
+
+    def __init__(self, reason: type[errors.RequestRefused], key_id: str | None = None) -> None:
+        self.reason: type[errors.RequestRefused] = reason
+        self.key_id: str | None = key_id
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class Authenticator:
     """Decides about credentials for one app."""
 
+    app: Flask
     settings: Settings
     lookup: Lookup
 
     def is_ours(self, header: str) -> bool:
         """Tell whether an ``Authorization`` value can hold a key of ours. Asks no database."""
         return f"{self.settings.prefix}_" in header
+
+    def authenticate_request(self) -> None:
+        """Authenticate a request that carries a key of ours: the request hook. Never answers."""
+        carrier = current_request()
+        header = carrier.environ.get("HTTP_AUTHORIZATION")
+        if header is not None and self.is_ours(header):
+            del header
+            self.outcome_of(carrier)
+
+    def outcome_of(self, carrier: Request) -> Accepted | Rejected:
+        """Return the outcome for a request, found out on first use.
+
+        It is kept on the request, not on ``g``: that lives as long as the app context, which a test
+        or a command may have pushed around several requests. And by app, for a request may look
+        into the context of another, whose keys are not its own.
+        """
+        outcomes: dict[Flask, Accepted | Rejected] | None = getattr(carrier, _OUTCOMES, None)
+        if outcomes is None:
+            outcomes = {}
+            setattr(carrier, _OUTCOMES, outcomes)
+        outcome = outcomes.get(self.app)
+        if outcome is None:
+            outcome = self.authenticate(carrier.environ.get("HTTP_AUTHORIZATION"))
+            outcomes[self.app] = outcome
+            if isinstance(outcome, Accepted) and signals.key_authenticated.receivers:
+                signals.key_authenticated.send(
+                    self.app, _async_wrapper=self.app.ensure_sync, key=outcome.key
+                )
+        return outcome
 
     def authenticate(self, header: str | None) -> Accepted | Rejected:
         """Decide about an ``Authorization`` value, and record the use of an accepted key.
@@ -123,17 +179,9 @@ class Authenticator:
         except DatabaseUnavailable as unavailable:
             logger.error("API keys cannot be checked: %s", unavailable)
             return Rejected(errors.Unavailable, token.id)
-        return Accepted(
-            AuthenticatedKey(
-                id=stored.id,
-                name=stored.name,
-                organization_id=stored.organization_id,
-                scopes=stored.scopes,
-                created_by=stored.created_by,
-                created_at=stored.created_at,
-                expires_at=stored.expires_at,
-            )
-        )
+        if use is not None and _is_in_older_app_context():
+            request_tearing_down.connect(_write_waiting_uses, self.app)
+        return Accepted(token.id, stored)
 
     def _reason_to_reject(
         self, token: tokens.Token, stored: StoredKey | None, now: datetime
@@ -142,23 +190,24 @@ class Authenticator:
             return errors.InvalidKey
         if stored.revoked_at is not None:
             return errors.RevokedKey
-        return errors.ExpiredKey if is_past(stored.expires_at, now) else None
+        if stored.expires_at is not None and is_past(as_utc(stored.expires_at), now):
+            return errors.ExpiredKey
+        return None
 
     def _use(self, token: tokens.Token, stored: StoredKey, now: datetime) -> Use | None:
         step, peppers = self.settings.last_used_step, self.settings.peppers
-        is_due = step is not None and (
-            stored.last_used_at is None or now - stored.last_used_at >= step
-        )
-        digests = None
-        if tokens.is_outdated(stored.digest, peppers):
-            digests = (stored.digest, tokens.digest(token.secret, peppers))
-        if not is_due and digests is None:
+        last_used_at = stored.last_used_at
+        is_due = step is not None and (last_used_at is None or now - as_utc(last_used_at) >= step)
+        is_outdated = tokens.is_outdated(stored.digest, peppers)
+        if not is_due and not is_outdated:
             return None
         return Use(
-            key_id=stored.id,
+            key_id=token.id,
             used_at=now if is_due else None,
             unused_since=now - step if is_due and step is not None else None,
-            digests=digests,
+            digests=(
+                (stored.digest, tokens.digest(token.secret, peppers)) if is_outdated else None
+            ),
         )
 
 
@@ -179,44 +228,15 @@ def carries_bearer(header: str | None) -> bool:
     return header is not None and _CARRIES_BEARER.search(header) is not None
 
 
-def authenticate_request() -> None:
-    """Authenticate a request that carries a key of ours: the request hook. Never answers."""
-    header = request.environ.get("HTTP_AUTHORIZATION")
-    if header is not None and state_of().authenticator.is_ours(header):
-        del header
-        outcome_of_request()
-
-
-def outcome_of_request() -> Accepted | Rejected:
-    """Return the outcome for the current request and app, found out on first use."""
-    app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]
-    outcomes = _known_outcomes()
-    outcome = outcomes.get(app)
-    if outcome is None:
-        authenticator = state_of(app).authenticator
-        outcome = authenticator.authenticate(request.environ.get("HTTP_AUTHORIZATION"))
-        outcomes[app] = outcome
-        if isinstance(outcome, Accepted):
-            signals.key_authenticated.send(app, _async_wrapper=app.ensure_sync, key=outcome.key)
-    return outcome
-
-
-def _known_outcomes() -> dict[Flask, Accepted | Rejected]:
-    # On the request, not on ``g``: that lives as long as the app context, which a test or a
-    # command may have pushed around several requests. By app, for a request may look into the
-    # context of another, whose keys are not its own.
-    carrier = request._get_current_object()  # type: ignore[attr-defined]
-    outcomes: dict[Flask, Accepted | Rejected] | None = getattr(carrier, _OUTCOMES, None)
-    if outcomes is None:
-        outcomes = {}
-        setattr(carrier, _OUTCOMES, outcomes)
-    return outcomes
+def current_request() -> Request:
+    """Return the request itself: each look through Flask's proxy costs more than a look at it."""
+    return request._get_current_object()  # type: ignore[attr-defined, no-any-return]
 
 
 def _current_key() -> AuthenticatedKey | None:
     if not has_request_context():
         return None
-    outcome = outcome_of_request()
+    outcome = state_of().authenticator.outcome_of(current_request())
     return outcome.key if isinstance(outcome, Accepted) else None
 
 
@@ -224,12 +244,11 @@ current_key: AuthenticatedKey = cast(AuthenticatedKey, LocalProxy(_current_key))
 """The :class:`AuthenticatedKey` of the current request; falsy where it carries no valid key."""
 
 
-def write_waiting_uses(_error: BaseException | None = None) -> None:
-    """Write a use that waits for the host's session, where the app context, and the session with
-    it, outlives the request: a teardown function of the request.
+def _write_waiting_uses(app: Flask, **_: object) -> None:
+    """Write uses that wait for the host's session, where the app context, and the session with it,
+    outlives the request.
     """
-    app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]
-    if isinstance(_known_outcomes().get(app), Accepted) and _is_in_older_app_context():
+    if _is_in_older_app_context():
         state_of(app).authenticator.lookup.write_uses()
 
 

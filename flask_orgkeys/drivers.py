@@ -32,6 +32,12 @@ class Driver:
         """Tell whether a connection refuses statements until its transaction is rolled back."""
         return False
 
+    def has_snapshot(self, connection: Any) -> bool:  # noqa: ARG002
+        """Tell whether a transaction on a connection may see the past, and nothing that others have
+        committed since.
+        """
+        return False
+
     def read_apart(self, connection: Any, call: Call) -> Any:
         """Fetch a row on an idle connection, and leave it idle."""
         row = _fetch_one(connection, call)
@@ -73,7 +79,9 @@ class SQLite(Driver):
         return not connection.in_transaction
 
     def read_apart(self, connection: Any, call: Call) -> Any:
-        row = _fetch_one(connection, call)
+        cursor = connection.execute(*call)
+        row = cursor.fetchone()
+        cursor.close()
         if connection.in_transaction:
             connection.rollback()
         return row
@@ -109,6 +117,11 @@ class PostgreSQL(Driver):
 
     def has_failed(self, connection: Any) -> bool:
         return bool(connection.info.transaction_status == self._FAILED)
+
+    def has_snapshot(self, connection: Any) -> bool:
+        level = connection.isolation_level
+        # psycopg 3 has names for them, psycopg2 numbers.
+        return getattr(level, "name", level) in ("REPEATABLE_READ", "SERIALIZABLE", 2, 3)
 
     def read_apart(self, connection: Any, call: Call) -> Any:
         # One round trip: without it, a BEGIN before and a ROLLBACK after.
@@ -153,6 +166,10 @@ class MariaDB(Driver):
     """MariaDB, by PyMySQL or mysqlclient."""
 
     missing_table_codes: frozenset[Any] = frozenset({1146, 1054})
+
+    def has_snapshot(self, connection: Any) -> bool:  # noqa: ARG002
+        # Unless the host has chosen another level than MariaDB has by itself.
+        return True
 
     _NO_WAIT = "SET STATEMENT innodb_lock_wait_timeout = 0, lock_wait_timeout = 0 FOR "
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Any, ClassVar
 
 from flask import Response
@@ -20,6 +21,7 @@ from werkzeug.exceptions import (
     ServiceUnavailable,
     Unauthorized,
 )
+from werkzeug.http import HTTP_STATUS_CODES
 
 RETRY_AFTER_SECONDS = 5
 
@@ -84,14 +86,15 @@ class RequestRefused(HTTPException):
         """Headers that stay when a host's error handler answers with a body of its own."""
         headers = {"Cache-Control": "no-store"}
         if self.challenge is not None:
-            headers["WWW-Authenticate"] = self._challenge_value(self.challenge)
+            scopes = self.scopes if self.challenge == "insufficient_scope" else ()
+            headers["WWW-Authenticate"] = _challenge(self.realm, self.challenge, scopes)
         return headers
 
     def problem(self) -> dict[str, Any]:
         """Return the members of the problem document."""
         return {
             "type": "about:blank",
-            "title": self.name,
+            "title": HTTP_STATUS_CODES[self.code or 0],
             "status": self.code,
             "detail": self.description,
             "code": self.problem_code,
@@ -100,31 +103,27 @@ class RequestRefused(HTTPException):
     def get_response(self, environ: Any = None, scope: Any = None) -> Response:  # noqa: ARG002
         """Return the problem as a response."""
         response = Response(
-            json.dumps(self.problem()) + "\n",
+            _document(**self.problem()),
             status=self.code,
-            mimetype="application/problem+json",
+            content_type="application/problem+json",
         )
-        self.put_protocol_headers(response)
+        for name, value in (*self.protocol_headers.items(), ("Vary", "Authorization")):
+            response.headers.add(name, value)
+        response.headers.__class__ = _CookielessHeaders
         return response
 
-    def put_protocol_headers(self, response: Any) -> None:
-        """Set :attr:`protocol_headers` and ``Vary: Authorization`` on a response.
+    def keep_protocol_headers(self, response: Any) -> Any:
+        """Set :attr:`protocol_headers` and ``Vary: Authorization`` on what a host's error handler
+        answers in its place, where the status is still this one's.
 
         It takes no cookie either, now or later: Flask adds that of the session last of all.
         """
-        response.headers = _CookielessHeaders(response.headers)
-        response.headers.update(self.protocol_headers)
-        response.vary.add("Authorization")
-
-    def _challenge_value(self, error: str) -> str:
-        parameters = {"realm": self.realm}
-        if error:
-            parameters["error"] = error
-        if error == "insufficient_scope":
-            parameters["scope"] = " ".join(self.scopes)
-        return "Bearer " + ", ".join(
-            f'{name}="{_quoted(value)}"' for name, value in parameters.items()
-        )
+        if response.status_code == self.code:
+            response.headers.update(self.protocol_headers)
+            response.vary.add("Authorization")
+            response.headers.remove("Set-Cookie")
+            response.headers.__class__ = _CookielessHeaders
+        return response
 
 
 class MissingKey(RequestRefused, Unauthorized):
@@ -205,6 +204,21 @@ class _CookielessHeaders(Headers):
     def add(self, key: str, value: Any, /, **kwargs: Any) -> None:
         if key.lower() != "set-cookie":
             super().add(key, value, **kwargs)
+
+
+@lru_cache
+def _document(**members: Any) -> bytes:
+    return f"{json.dumps(members)}\n".encode()
+
+
+@lru_cache
+def _challenge(realm: str, error: str, scopes: tuple[str, ...]) -> str:
+    parameters = {"realm": realm}
+    if error:
+        parameters["error"] = error
+    if scopes:
+        parameters["scope"] = " ".join(scopes)
+    return "Bearer " + ", ".join(f'{name}="{_quoted(value)}"' for name, value in parameters.items())
 
 
 def _quoted(value: str) -> str:

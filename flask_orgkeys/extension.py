@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from flask import Blueprint, Flask, current_app, has_request_context, request
 
 from . import limiter, models, signals
-from .auth import Authenticator, authenticate_request, write_waiting_uses
+from .auth import Authenticator
 from .cli import commands
 from .errors import ConfigurationError
-from .guards import check_declared_scopes, exempt_guarded_views_from_csrf, keep_protocol_headers
+from .guards import check_declared_scopes, exempt_guarded_views_from_csrf
 from .lookup import Lookup
 from .models import make_models
 from .settings import DEFAULTS, Settings
@@ -55,7 +55,7 @@ class OrgKeys:
         self.check_permission: Callable[[Any, Any, str], Any] | None = None
         self._models = make_models(db, organization, bind_key)
         self._store = Store(db, self._models)
-        self._lookup = Lookup(db, self._models, bind_key)
+        self._bind_key = bind_key
         self._blueprint = make_blueprint()
         self._blueprint.deferred_functions.insert(0, _check_prefix)
         self._blueprint.record(_check_setup_of_mount)
@@ -100,15 +100,13 @@ class OrgKeys:
         settings = Settings.from_config(app.config, app.name)
         for name, default in DEFAULTS.items():
             app.config.setdefault(f"ORGKEYS_{name}", default)
-        state = AppState(self, settings, Authenticator(settings, self._lookup))
+        lookup = Lookup(self.db, self._models, self._bind_key, app)
+        authenticator = Authenticator(app, settings, lookup)
+        state = AppState(self, settings, authenticator)
         _check_mount(app, state)
-        self._lookup.init_app(app)
         app.extensions[EXTENSION_NAME] = state
-        # Before any hook of the host's can answer, or refuse for want of a CSRF token.
-        app.before_request_funcs.setdefault(None, []).insert(0, _check_set_up)
-        app.before_request(authenticate_request)
-        app.after_request(keep_protocol_headers)
-        app.teardown_request(write_waiting_uses)
+        check_before_first_request(app)
+        app.before_request(authenticator.authenticate_request)
         app.context_processor(lambda: {"orgkeys_tab_for": tab_for})
         app.cli.add_command(commands)
 
@@ -190,7 +188,7 @@ class OrgKeys:
         :param search: part of a name, or the start of an id.
         :param sort: ``"name"``, ``"last_used"``, ``"expires"`` or ``"created"``; with a leading
             ``-`` the other way round.
-        :raises ValueError: for another status or sort.
+        :raises ValueError: for another status or sort, or a negative limit or offset.
         """
         return self._store.select(
             organization_id,
@@ -272,10 +270,18 @@ def _mounted_without(org_arg: str, *, at: str) -> ConfigurationError:
     )
 
 
+def check_before_first_request(app: Flask) -> None:
+    """Have checked what only shows once every view is registered, by the first request.
+
+    Before any hook of the host's can answer it, or refuse it for want of a CSRF token.
+    """
+    app.before_request_funcs.setdefault(None, []).insert(0, _check_set_up)
+
+
 def _check_set_up() -> None:
-    """Check what only shows once every view is registered: at the first request."""
-    state = state_of()
-    if not state.is_set_up_checked:
-        check_declared_scopes(_app())
-        exempt_guarded_views_from_csrf(_app())
-        state.is_set_up_checked = True
+    app = _app()
+    check_declared_scopes(app)
+    exempt_guarded_views_from_csrf(app)
+    # Once is enough. Another list, for threads may be running through this one.
+    functions = app.before_request_funcs[None]
+    app.before_request_funcs[None] = [each for each in functions if each is not _check_set_up]

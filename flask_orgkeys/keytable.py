@@ -13,13 +13,14 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 from time import monotonic
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import sqlalchemy as sa
 
 from .drivers import Driver, driver_of
-from .models import Models, as_utc
+from .models import Models
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Engine
@@ -41,9 +42,10 @@ logger: logging.Logger = logging.getLogger("flask_orgkeys")
 
 
 class StoredKey(NamedTuple):
-    """What authentication reads of a key. Times are aware and in UTC."""
+    """What authentication reads of a key. Times are as the database gives them: ``as_utc`` makes
+    those that are looked at aware.
+    """
 
-    id: str
     organization_id: Any
     name: str
     scopes: frozenset[str]
@@ -85,13 +87,12 @@ class Statement:
 
     def call(self, parameters: Mapping[str, Any]) -> Call:
         """Return what a cursor executes."""
-        if self._bind_processors:
-            parameters = {**parameters}
-            for name, process in self._bind_processors.items():
-                parameters[name] = process(parameters[name])
+        values = {**parameters}
+        for name, process in self._bind_processors.items():
+            values[name] = process(values[name])
         if self._order is None:
-            return self._sql, parameters
-        return self._sql, tuple([parameters[name] for name in self._order])
+            return self._sql, values
+        return self._sql, tuple([values[name] for name in self._order])
 
 
 class KeyTable:
@@ -110,10 +111,14 @@ class KeyTable:
         key = models.key_table.c
         columns = [key[name] for name in StoredKey._fields]
         key_id = sa.bindparam("key_id", type_=key.id.type)
-        self._result_processors: Sequence[Callable[[Any], Any] | None] = [
-            column.type.dialect_impl(dialect).result_processor(dialect, None) for column in columns
+        self._processors = [
+            (index, process)
+            for index, column in enumerate(columns)
+            if (process := _processor(column, dialect)) is not None
         ]
-        self._select = Statement(sa.select(*columns).where(key.id == key_id), dialect)
+        select = Statement(sa.select(*columns).where(key.id == key_id), dialect)
+        self._sql, parameters = select.call({"key_id": ""})
+        self._is_positional = isinstance(parameters, tuple)
         unused_since = sa.bindparam("unused_since", type_=key.last_used_at.type)
         self._touch = Statement(
             sa.update(models.key_table)
@@ -136,33 +141,23 @@ class KeyTable:
 
     def read_apart(self, connection: Any, key_id: str) -> StoredKey | None:
         """Read a key on a driver's connection with no transaction open, and open none."""
-        return self._stored_key(
-            self.driver.read_apart(connection, self._select.call({"key_id": key_id}))
-        )
+        return self._stored_key(self.driver.read_apart(connection, self._select(key_id)))
 
     def read_within(self, connection: Any, key_id: str) -> StoredKey | None:
         """Read a key within the transaction on a driver's connection."""
-        return self._stored_key(
-            self.driver.read_within(connection, self._select.call({"key_id": key_id}))
-        )
+        return self._stored_key(self.driver.read_within(connection, self._select(key_id)))
+
+    def _select(self, key_id: str) -> Call:
+        return self._sql, (key_id,) if self._is_positional else {"key_id": key_id}
 
     def _stored_key(self, row: Sequence[Any] | None) -> StoredKey | None:
         if row is None:
             return None
-        key_id, organization_id, name, scopes, digest, created_by, created_at, *times = [
-            value if process is None else process(value)
-            for value, process in zip(row, self._result_processors, strict=True)
-        ]
-        return StoredKey(
-            key_id,
-            organization_id,
-            name,
-            frozenset(scopes),
-            digest,
-            created_by,
-            as_utc(created_at),
-            *[None if time is None else as_utc(time) for time in times],
-        )
+        values = list(row)
+        for index, process in self._processors:
+            if values[index] is not None:
+                values[index] = process(values[index])
+        return StoredKey._make(values)
 
     def record(self, use: Use) -> None:
         """Keep a use until :meth:`write_uses` writes it."""
@@ -185,7 +180,9 @@ class KeyTable:
         Listens to the engine's pool, which calls it with every connection that is given back.
         Takes no lock, so that a fork cannot leave it locked: each use is taken out by one thread.
         """
-        if not self.is_write_due or connection is None or self.driver.is_idle(connection) is False:
+        if not self._unwritten or not self.is_write_due:
+            return
+        if connection is None or self.driver.is_idle(connection) is False:
             return
         # The latest on its own, so that an older one, of a row still locked, does not hold it up.
         for at_most in (1, MAX_USES_AT_ONCE):
@@ -218,3 +215,12 @@ class KeyTable:
             digests = {"outdated": outdated, "current": current}
             calls.append(self._replace_digest.call({"key_id": use.key_id, **digests}))
         return calls
+
+
+def _processor(column: sa.Column[Any], dialect: Dialect) -> Callable[[Any], Any] | None:
+    """Return what makes the value of a column from the driver's, where that is not NULL."""
+    process: Any = column.type.dialect_impl(dialect).result_processor(dialect, None)
+    if isinstance(column.type, sa.JSON):
+        # Few are the sets of scopes, and reading one is dearer than looking it up by its text.
+        return frozenset if process is None else lru_cache(lambda text: frozenset(process(text)))
+    return process  # type: ignore[no-any-return]

@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import os
 import weakref
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
@@ -21,11 +22,11 @@ from sqlalchemy.pool import QueuePool
 
 from .errors import ConfigurationError
 from .keytable import KeyTable, StoredKey, Use
+from .pools import Loan
 
 if TYPE_CHECKING:
     from flask import Flask
     from flask_sqlalchemy import SQLAlchemy
-    from sqlalchemy.pool import PoolProxiedConnection
 
     from .models import Models
 
@@ -41,22 +42,22 @@ class DatabaseUnavailable(Exception):
 class Reader:
     """One connection for one look-up, and for the use it leads to: the host's or a borrowed one."""
 
-    __slots__ = ("_borrowed", "_engine", "_host_connection", "_lookup", "_pool", "_table")
+    __slots__ = ("_engine", "_host_connection", "_loan", "_lookup", "_pool", "_table")
 
     def __init__(self, lookup: Lookup, engine: Engine, host_connection: Connection | None) -> None:
         self._lookup = lookup
         self._engine = engine
         self._host_connection = host_connection
-        self._borrowed: PoolProxiedConnection | None = None
+        self._loan: Loan | None = None
         self._table: KeyTable | None = None
 
     def __enter__(self) -> Reader:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, _type: object, error: BaseException | None, _traceback: object) -> None:
         """Give a borrowed connection back."""
-        if self._borrowed is not None:
-            self._borrowed.close()
+        if self._loan is not None:
+            self._loan.give_back(error)
 
     def find(self, key_id: str) -> StoredKey | None:
         """Read a key by its id.
@@ -90,9 +91,9 @@ class Reader:
         if self._host_connection is not None:
             return self._find_on_host_connection(self._host_connection, key_id)
         self._pool = self._engine.pool
-        self._borrowed = borrowed = self._engine.raw_connection()
+        self._loan = loan = Loan(self._pool)
         self._table = table = self._lookup.table(self._engine)
-        return table.read_apart(borrowed.dbapi_connection, key_id)
+        return table.read_apart(loan.connection, key_id)
 
     def _find_on_host_connection(self, host: Connection, key_id: str) -> StoredKey | None:
         connection = host.connection.dbapi_connection
@@ -104,7 +105,25 @@ class Reader:
                 raise DatabaseUnavailable("the host's transaction has failed; roll it back")
             self._host_connection = None
             return self._find(key_id)
-        return table.read_within(connection, key_id)
+        stored = table.read_within(connection, key_id)
+        if stored is None or not table.driver.has_snapshot(connection):
+            return stored
+        return self._find_revoked_since(key_id) or stored
+
+    def _find_revoked_since(self, key_id: str) -> StoredKey | None:
+        """Read a key past the host's transaction, which may see the past, and return it where it is
+        revoked by now. Where the pool has no connection to spare, that has to wait.
+        """
+        if not _has_room(self._engine):
+            return None
+        loan = Loan(self._engine.pool)
+        try:
+            current = self._lookup.table(self._engine).read_apart(loan.connection, key_id)
+        except BaseException as error:
+            loan.give_back(error)
+            raise
+        loan.give_back()
+        return current if current is not None and current.revoked_at is not None else None
 
     @property
     def _errors(self) -> tuple[type[BaseException], ...]:
@@ -114,21 +133,21 @@ class Reader:
         """Tell whether a borrowed connection was dead already; if so, take it out of the pool, and
         all that were opened with it.
         """
-        dialect, host = self._engine.dialect, self._host_connection
-        connection = self._borrowed if host is None else host.connection
-        if connection is None or not isinstance(error, dialect.loaded_dbapi.Error):
+        dialect, host, loan = self._engine.dialect, self._host_connection, self._loan
+        if not isinstance(error, dialect.loaded_dbapi.Error):
             return False
-        if not dialect.is_disconnect(error, connection, None):
+        connection: Any = host.connection if host is not None else loan and loan.connection
+        if connection is None or not dialect.is_disconnect(error, connection, None):
             return False
         if host is not None:
             # Only the host can begin its transaction anew; this has its session notice.
             host.invalidate(error)
-            return False
-        connection.invalidate(error)
-        self._borrowed = None
-        if self._engine.pool is self._pool:
-            self._engine.dispose()
-        return True
+        elif loan is not None:
+            loan.invalidate(error)
+            self._loan = None
+            if self._engine.pool is self._pool:
+                self._engine.dispose()
+        return host is None
 
     def _unavailable(self, error: BaseException) -> DatabaseUnavailable:
         cause = getattr(error, "orig", None) or error
@@ -139,30 +158,28 @@ class Reader:
 
 
 class Lookup:
-    """Finds the keys of one host, and has their uses written."""
+    """Finds the keys of one app, and has their uses written.
 
-    def __init__(self, db: SQLAlchemy, models: Models, bind_key: str | None) -> None:
+    :raises ConfigurationError: where the app has no database for the bind key.
+    """
+
+    def __init__(self, db: SQLAlchemy, models: Models, bind_key: str | None, app: Flask) -> None:
         self._db = db
         self._models = models
         self._bind_key = bind_key
+        with app.app_context():
+            self._engines: Mapping[str | None, Engine] = db.engines
         self._tables: weakref.WeakKeyDictionary[Engine, KeyTable] = weakref.WeakKeyDictionary()
+        engine = self._engines.get(bind_key)
+        if engine is None:
+            raise ConfigurationError(
+                f"OrgKeys(bind_key={bind_key!r}): SQLALCHEMY_BINDS has no such key. Add it, or "
+                "leave bind_key out for the database of SQLALCHEMY_DATABASE_URI."
+            )
+        _engines.add(engine)
         # For every session: a host's tests may put another in the place of ``db.session``.
         if not event.contains(orm.Session, "after_begin", _note_open_connection):
             event.listen(orm.Session, "after_begin", _note_open_connection)
-
-    def init_app(self, app: Flask) -> None:
-        """Have processes that are forked later open connections of their own.
-
-        :raises ConfigurationError: where the app has no database for the bind key.
-        """
-        with app.app_context():
-            engine = self._db.engines.get(self._bind_key)
-        if engine is None:
-            raise ConfigurationError(
-                f"OrgKeys(bind_key={self._bind_key!r}): SQLALCHEMY_BINDS has no such key. Add it, "
-                "or leave bind_key out for the database of SQLALCHEMY_DATABASE_URI."
-            )
-        _engines.add(engine)
 
     def reader(self) -> Reader:
         """Return a reader for one look-up."""
@@ -195,7 +212,7 @@ class Lookup:
         session_class = getattr(getattr(scoped, "session_factory", None), "class_", None)
         if getattr(session_class, "get_bind", None) is StockSession.get_bind:
             session = scoped() if scoped.registry.has() else None
-            bind: Any = self._db.engines[self._bind_key]
+            bind: Any = self._engines[self._bind_key]
         else:
             session = scoped if isinstance(scoped, orm.Session) else scoped()
             # As for a change: one that reads from a replica changes where keys are revoked.

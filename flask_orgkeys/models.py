@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from flask_sqlalchemy.model import Model
 from sqlalchemy import event
 from sqlalchemy.dialects import mysql, postgresql
+from sqlalchemy.orm import LoaderCallableStatus
 from sqlalchemy.orm.attributes import set_committed_value
 
 from .errors import ConfigurationError
@@ -36,7 +37,17 @@ KEY_REVOKED = "revoked"
 _TIMES = ("created_at", "expires_at", "last_used_at", "revoked_at")
 
 # MariaDB drops microseconds from a plain DATETIME.
+_NAIVE_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - to count from, on either side
+_UTC_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
 _TIME = sa.DateTime(timezone=True).with_variant(mysql.DATETIME(fsp=6), "mysql", "mariadb")
+
+
+_FINAL = {
+    "organization_id": "a key stays with its organisation: create another for the other one",
+    "revoked_at": "a revocation is final: create another key",
+}
+"""Columns whose value, once there is one, stays; and what to do instead."""
 
 
 class _Row:
@@ -55,7 +66,7 @@ class ApiKey(_Row):
 
     if TYPE_CHECKING:
         id: Mapped[str]
-        """The public id, :data:`~flask_orgkeys.tokens.ID_LENGTH` characters; primary key."""
+        """The public id, 12 characters; primary key."""
         organization_id: Mapped[Any]
         """The host's id of the organisation."""
         name: Mapped[str]
@@ -71,7 +82,7 @@ class ApiKey(_Row):
         idempotency_key: Mapped[str | None]
 
     def status(self, now: datetime) -> str:
-        """Return :data:`ACTIVE`, :data:`EXPIRED` or :data:`REVOKED`.
+        """Return ``"active"``, ``"expired"`` or ``"revoked"``.
 
         :param now: an aware time. At the very instant of its expiry a key is expired.
         """
@@ -120,7 +131,10 @@ def as_utc(value: datetime) -> datetime:
     PostgreSQL answers in its session's time zone; SQLite and MariaDB answer naive, in the UTC that
     was written.
     """
-    return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+    if value.tzinfo is not None:
+        return value if value.tzinfo is UTC else value.astimezone(UTC)
+    # Like ``value.replace(tzinfo=UTC)``, in a fifth of its time.
+    return _UTC_EPOCH + (value - _NAIVE_EPOCH)
 
 
 def make_models(
@@ -144,6 +158,8 @@ def make_models(
     event_class = _map(db, "OrgKeysEvent", Event, _event_table(db, column_of(), bind_key))
     _read_times_as_utc(key_class, _TIMES)
     _read_times_as_utc(event_class, ("occurred_at",))
+    for name, reason in _FINAL.items():
+        _keep(getattr(key_class, name), reason)
     return Models(key_class, event_class)
 
 
@@ -247,3 +263,12 @@ def _read_times_as_utc(mapped: type[Any], names: Sequence[str]) -> None:
 
     event.listen(mapped, "load", make_aware)
     event.listen(mapped, "refresh", make_aware)
+
+
+def _keep(attribute: Any, reason: str) -> None:
+    def refuse_another(_key: Any, value: Any, before: Any, _initiator: object) -> None:
+        is_known = before is not None and not isinstance(before, LoaderCallableStatus)
+        if is_known and value != before:
+            raise ValueError(reason)
+
+    event.listen(attribute, "set", refuse_another, active_history=True)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from flask import Flask, current_app
+from werkzeug.local import LocalProxy
 
 from .errors import ConfigurationError
 
@@ -17,17 +18,13 @@ if TYPE_CHECKING:
 EXTENSION_NAME = "orgkeys"
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class AppState:
-    """The extension's parts for one app.
-
-    :param is_set_up_checked: whether what only the first request can show has been checked.
-    """
+    """The extension's parts for one app."""
 
     orgkeys: OrgKeys
     settings: Settings
     authenticator: Authenticator
-    is_set_up_checked: bool = field(default=False)
 
 
 def state_of(app: Flask = current_app) -> AppState:
@@ -35,6 +32,8 @@ def state_of(app: Flask = current_app) -> AppState:
 
     :raises ConfigurationError: where ``init_app`` was not called for it.
     """
+    if isinstance(app, LocalProxy):
+        app = app._get_current_object()
     state: AppState | None = app.extensions.get(EXTENSION_NAME)
     if state is None:
         raise ConfigurationError(

@@ -14,6 +14,7 @@ import secrets
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 ID_LENGTH = 12
@@ -23,11 +24,11 @@ CHECKSUM_LENGTH = 6
 PREFIX_PATTERN = re.compile(r"[0-9A-Za-z_]{1,20}")
 _ID_AND_SECRET = re.compile(rf"([0-9A-Za-z]{{{ID_LENGTH}}})_([0-9A-Za-z]{{{SECRET_LENGTH}}})")
 
-_SHA256 = "sha256"
-_HMAC_SHA256 = "hmac-sha256"
+# Two digits at a time: a checksum is computed for every request with a key.
+_PAIRS = [first + second for first in ALPHABET for second in ALPHABET]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Token:
     """A key whose shape and checksum are right. Its ``repr`` leaves the secret out.
 
@@ -77,12 +78,9 @@ def checksum(text: str) -> str:
     :param text: ASCII text.
     :return: :data:`CHECKSUM_LENGTH` characters, padded with ``0``.
     """
-    number = zlib.crc32(text.encode("ascii"))
-    digits = []
-    for _ in range(CHECKSUM_LENGTH):
-        number, digit = divmod(number, 62)
-        digits.append(ALPHABET[digit])
-    return "".join(reversed(digits))
+    rest, last = divmod(zlib.crc32(text.encode("ascii")), len(_PAIRS))
+    first, middle = divmod(rest, len(_PAIRS))
+    return _PAIRS[first] + _PAIRS[middle] + _PAIRS[last]
 
 
 def digest(secret: str, peppers: Sequence[bytes] = ()) -> str:
@@ -96,7 +94,8 @@ def digest(secret: str, peppers: Sequence[bytes] = ()) -> str:
     :param peppers: HMAC keys, newest first. The newest is used; with none, plain SHA-256.
     :return: ``sha256$<hex>`` or ``hmac-sha256:<pepper id>$<hex>``.
     """
-    return _digest_with(secret, peppers[0] if peppers else None)
+    pepper = peppers[0] if peppers else None
+    return f"{_scheme(pepper)}${_hash(secret, pepper)}"
 
 
 def verify(secret: str, stored: str, peppers: Sequence[bytes] = ()) -> bool:
@@ -107,10 +106,10 @@ def verify(secret: str, stored: str, peppers: Sequence[bytes] = ()) -> bool:
         an unknown scheme, verifies nothing.
     :param peppers: HMAC keys, newest first.
     """
-    scheme = stored.partition("$")[0]
+    scheme, _, expected = stored.partition("$")
     for pepper in (None, *peppers):
         if scheme == _scheme(pepper):
-            return hmac.compare_digest(_digest_with(secret, pepper).encode(), stored.encode())
+            return hmac.compare_digest(_hash(secret, pepper).encode(), expected.encode())
     return False
 
 
@@ -119,18 +118,18 @@ def is_outdated(stored: str, peppers: Sequence[bytes] = ()) -> bool:
     return stored.partition("$")[0] != _scheme(peppers[0] if peppers else None)
 
 
+@lru_cache
 def _scheme(pepper: bytes | None) -> str:
     if pepper is None:
-        return _SHA256
+        return "sha256"
     pepper_id = hmac.digest(pepper, b"flask-orgkeys pepper id", "sha256").hex()[:8]
-    return f"{_HMAC_SHA256}:{pepper_id}"
+    return f"hmac-sha256:{pepper_id}"
 
 
-def _digest_with(secret: str, pepper: bytes | None) -> str:
-    data = secret.encode("ascii")
+def _hash(secret: str, pepper: bytes | None) -> str:
     if pepper is None:
-        return f"{_scheme(None)}${hashlib.sha256(data).hexdigest()}"
-    return f"{_scheme(pepper)}${hmac.digest(pepper, data, 'sha256').hex()}"
+        return hashlib.sha256(secret.encode("ascii")).hexdigest()
+    return hmac.digest(pepper, secret.encode("ascii"), "sha256").hex()
 
 
 def _random_text(length: int) -> str:

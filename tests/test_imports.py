@@ -17,7 +17,7 @@ PACKAGE = Path(flask_orgkeys.__file__).parent
 LAYERS = (
     {"tokens", "scopes", "signals", "errors"},
     {"settings", "models", "state", "leaks"},
-    {"texts", "drivers"},
+    {"texts", "drivers", "pools"},
     {"organizations"},
     {"store", "keytable"},
     {"lookup"},

@@ -1,0 +1,68 @@
+"""Borrowing a connection from a host's pool, for the length of one statement."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy.pool import QueuePool
+
+if TYPE_CHECKING:
+    from sqlalchemy.pool import Pool, PoolProxiedConnection
+
+
+class Loan:
+    """A connection of a pool, until it is given back.
+
+    SQLAlchemy puts a proxy around a connection that it checks out, which looks after it where it is
+    forgotten, and resets it when it comes back. Here it is neither forgotten nor left in a
+    transaction, and the proxy would cost more than the statement it is borrowed for. So from the
+    pool that servers and files have by default the connection is taken as the proxy takes it,
+    unless a listener of the host's, or a ping, is to see it first.
+
+    :param pool: where it comes from and goes back to.
+    :raises sqlalchemy.exc.TimeoutError: where the pool has none to give.
+    """
+
+    __slots__ = ("_entry", "_proxy", "connection")
+
+    def __init__(self, pool: Pool) -> None:
+        self._proxy: PoolProxiedConnection | None = None
+        self._entry: Any
+        self.connection: Any
+        if _needs_proxy(pool):
+            self._proxy = pool.connect()
+            self.connection = self._proxy.dbapi_connection
+            return
+        self._entry = pool._do_get()
+        try:
+            self.connection = self._entry.get_connection()
+        except BaseException as error:
+            self._entry._checkin_failed(error, _fairy_was_created=False)
+            raise
+
+    def give_back(self, error: BaseException | None = None) -> None:
+        """Give it back.
+
+        :param error: what went wrong with it, if anything: without a proxy that would reset it, it
+            is closed then, and opened anew for the next one.
+        """
+        if self._proxy is not None:
+            self._proxy.close()
+            return
+        if error is not None:
+            self._entry.invalidate(error)
+        self._entry.checkin(_fairy_was_created=False)
+
+    def invalidate(self, error: BaseException) -> None:
+        """Give it back to be closed, for the database has ended it."""
+        if self._proxy is not None:
+            self._proxy.invalidate(error)
+        else:
+            self.give_back(error)
+
+
+def _needs_proxy(pool: Pool) -> bool:
+    dispatch = pool.dispatch
+    return bool(
+        type(pool) is not QueuePool or pool._pre_ping or dispatch.checkout or dispatch.reset
+    )

@@ -1,0 +1,86 @@
+"""Promise 5: a revocation is final, and immediate wherever the host's transaction began."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from flask import request
+
+from .. import databases
+from ..conftest import MakeHost
+from ..host import Host, bearer
+from . import hooks
+from .hooks import before_ours
+
+SNAPSHOTS = pytest.mark.parametrize(
+    ("any_database_url", "options"),
+    [
+        pytest.param(databases.PYMYSQL, {}, id="mariadb"),
+        pytest.param(databases.PSYCOPG, {"isolation_level": "REPEATABLE READ"}, id="psycopg"),
+        pytest.param(databases.PSYCOPG2, {"isolation_level": "SERIALIZABLE"}, id="psycopg2"),
+    ],
+    indirect=["any_database_url"],
+)
+
+
+@SNAPSHOTS
+def test_it_is_seen_past_a_transaction_that_sees_the_past(
+    new_host: MakeHost, any_database_url: str, options: dict[str, Any]
+) -> None:
+    def read_and_have_it_revoked(db: Any) -> None:
+        hooks.read(db)
+        if "revoke" in request.args:
+            with ThreadPoolExecutor(1) as executor:
+                assert executor.submit(host.revoke, request.args["revoke"]).result(timeout=10)
+
+    host = new_host(
+        any_database_url,
+        **before_ours(read_and_have_it_revoked),
+        config={"SQLALCHEMY_ENGINE_OPTIONS": options},
+    )
+    token, key_id = host.issue()
+    assert host.client().get("/api/whoami", headers=bearer(token)).status_code == 200
+    answer = host.client().get(f"/api/whoami?revoke={key_id}", headers=bearer(token))
+    assert answer.status_code == 401
+    assert answer.get_json()["code"] == "revoked_key"
+
+
+@SNAPSHOTS
+def test_a_key_that_is_not_committed_is_valid_in_its_transaction(
+    new_host: MakeHost, any_database_url: str, options: dict[str, Any]
+) -> None:
+    host = new_host(any_database_url, config={"SQLALCHEMY_ENGINE_OPTIONS": options})
+    with host.app.app_context():
+        acme = host.organization_ids["acme"]
+        issued = host.orgkeys.create_key(acme, name="CI", scopes=["project:deploy"])
+        assert host.client().get("/api/whoami", headers=bearer(issued.token)).status_code == 200
+        host.orgkeys.revoke_key(acme, issued.key.id)
+        assert host.client().get("/api/whoami", headers=bearer(issued.token)).status_code == 401
+
+
+@pytest.mark.parametrize("is_loaded", [True, False], ids=["loaded", "expired"])
+def test_the_mapped_class_takes_none_back(host: Host, is_loaded: bool) -> None:
+    token, key_id = host.issue()
+    host.revoke(key_id)
+    with host.app.app_context():
+        key = host.db.session.get(host.orgkeys.ApiKey, key_id)
+        if not is_loaded:
+            host.db.session.expire(key)
+        with pytest.raises(ValueError, match="a revocation is final"):
+            key.revoked_at = None
+        key.name = "Renamed"
+        host.db.session.commit()
+    assert host.key(key_id).name == "Renamed"
+    assert host.client().get("/api/whoami", headers=bearer(token)).status_code == 401
+
+
+def test_the_mapped_class_moves_no_key_to_another_organisation(host: Host) -> None:
+    _, key_id = host.issue()
+    with host.app.app_context():
+        key = host.db.session.get(host.orgkeys.ApiKey, key_id)
+        with pytest.raises(ValueError, match="a key stays with its organisation"):
+            key.organization_id = host.organization_ids["beta"]
+        key.organization_id = host.organization_ids["acme"]
+        host.db.session.commit()
