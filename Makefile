@@ -6,11 +6,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help demo test lint types bench bench-peers clean
+.PHONY: help demo test docs lint types bench bench-peers clean
 
 help:
 	@echo "make demo     serve the example application on http://127.0.0.1:5000 (PORT=... for another)"
 	@echo "make test     run the tests (ARGS='-k revoke' for some of them)"
+	@echo "make docs     build the documentation into docs/_build/html"
 	@echo "make lint     check style and formatting"
 	@echo "make types    check the types"
 	@echo "make bench    measure what a request with a key costs (ARGS=--quick for a small run)"
@@ -23,6 +24,9 @@ demo: $(VENV)/demo.stamp
 
 test: $(VENV)/tests.stamp
 	$(BIN)/pytest $(ARGS)
+
+docs: $(VENV)/docs.stamp
+	$(BIN)/sphinx-build -n -W --keep-going -q docs docs/_build/html
 
 lint: $(VENV)/lint.stamp
 	$(BIN)/ruff check .
@@ -58,6 +62,10 @@ $(VENV)/demo.stamp: $(VENV)/pip.stamp pyproject.toml
 
 $(VENV)/tests.stamp: $(VENV)/pip.stamp pyproject.toml
 	$(PIP) install --editable . --group tests
+	@touch $@
+
+$(VENV)/docs.stamp: $(VENV)/pip.stamp pyproject.toml
+	$(PIP) install --editable . --group docs
 	@touch $@
 
 $(VENV)/lint.stamp: $(VENV)/pip.stamp pyproject.toml

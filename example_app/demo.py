@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from datetime import UTC, datetime, timedelta
 
 import click
@@ -19,11 +18,13 @@ KEY_NAME = "Demo pipeline"
 ACTOR = "make demo"
 
 
-def main() -> None:
+@click.command()
+@click.option("--port", envvar="PORT", type=click.IntRange(0, 65535), default=5000)
+def main(port: int) -> None:
     """Serve until interrupted."""
     app = create_app()
     # Bound first: where the port is taken, the key of the demo that runs there stays alive.
-    server = make_server(HOST, int(os.environ.get("PORT", "5000")), app, threaded=True)
+    server = make_server(HOST, port, app, threaded=True)
     with app.app_context():
         token = issue_demo_key()
     click.echo(welcome(f"http://{HOST}:{server.port}", token))

@@ -10,24 +10,12 @@ from types import MappingProxyType
 from typing import Any
 
 from .errors import ConfigurationError
+from .options import OPTIONS
 from .scopes import MAX_LENGTH, is_scope_token
 from .tokens import PREFIX_PATTERN
 
 DEFAULTS: Mapping[str, Any] = MappingProxyType(
-    {
-        "SCOPES": None,
-        "PREFIX": "orgk",
-        "PERMISSION": "apiKeyManagement",
-        "EXPIRY_DAYS": (30, 60, 90, 365),
-        "DEFAULT_EXPIRY_DAYS": 90,
-        "ALLOW_NO_EXPIRY": True,
-        "LAST_USED_SECONDS": 60,
-        "MAX_KEYS": None,
-        "PEPPERS": (),
-        "REALM": None,
-        "BASE_TEMPLATE": "orgkeys/base.html",
-        "ORG_ARG": "org_slug",
-    }
+    {name: option.default for name, option in OPTIONS.items()}
 )
 """Every option without its ``ORGKEYS_`` prefix, and its default."""
 

@@ -15,7 +15,7 @@ PACKAGE = Path(flask_orgkeys.__file__).parent
 
 # From the bottom up.
 LAYERS = (
-    {"tokens", "scopes", "signals", "errors"},
+    {"tokens", "scopes", "signals", "errors", "options"},
     {"settings", "models", "state", "leaks"},
     {"texts", "drivers", "pools"},
     {"organizations"},

@@ -1,0 +1,98 @@
+"""The table of options: what a host may configure, and what each means."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+
+class Option(NamedTuple):
+    """One line of the configuration's table.
+
+    :param type: what to write, in words.
+    :param meaning: what it does, in Markdown. The documentation is made of it.
+    """
+
+    default: Any
+    type: str
+    meaning: str
+
+
+OPTIONS: Mapping[str, Option] = MappingProxyType(
+    {
+        "SCOPES": Option(
+            None,
+            "mapping of `str` to `str`; required",
+            "What a key may be allowed to do: each scope with a description for the people who "
+            "choose it, in the order in which they are offered. A name has 1 to 100 printable "
+            "ASCII characters without space, double quote or backslash. A scope that is taken out "
+            "later grants nothing any more; keys that hold it stay.",
+        ),
+        "PREFIX": Option(
+            "orgk",
+            "`str`",
+            "The first part of each key: 1 to 20 letters, digits or underscores. A key that starts "
+            "otherwise is refused, so changing it ends all that there are.",
+        ),
+        "PERMISSION": Option(
+            "apiKeyManagement",
+            "`str`",
+            "The name handed to the permission checker.",
+        ),
+        "EXPIRY_DAYS": Option(
+            (30, 60, 90, 365),
+            "sequence of `int`, in days",
+            "The lifetimes that the create form offers, each from 1 to 36,500. "
+            "`create_key` takes any.",
+        ),
+        "DEFAULT_EXPIRY_DAYS": Option(
+            90,
+            "`int`, in days, or `None`",
+            'The lifetime that is preselected; `None` preselects "No expiration". Where it is not '
+            "set and 90 is not on offer, the longest on offer is.",
+        ),
+        "ALLOW_NO_EXPIRY": Option(
+            True,
+            "`bool`",
+            "Whether the create form and `flask orgkeys create` offer keys that do not expire. "
+            "`create_key` makes them anyhow.",
+        ),
+        "LAST_USED_SECONDS": Option(
+            60,
+            "`int`, in seconds, or `None`",
+            "The finest step of a key's last use: it is written at most once in that time. `None` "
+            "switches it off.",
+        ),
+        "MAX_KEYS": Option(
+            None,
+            "`int` or `None`",
+            "How many live keys an organisation may have, neither revoked nor expired. `None`: any "
+            "number.",
+        ),
+        "PEPPERS": Option(
+            (),
+            "sequence of `str` or `bytes`",
+            "HMAC keys of at least 32 bytes each, newest first. A key's digest is made with the "
+            "newest, and made anew with it when the key is next used; the others are there to "
+            "check older digests. Empty: digests are plain SHA-256. Keys whose pepper is taken out "
+            "are refused as invalid.",
+        ),
+        "REALM": Option(
+            None,
+            "`str`; printable ASCII",
+            "The realm in the `WWW-Authenticate` challenge. `None`: the name of the app.",
+        ),
+        "BASE_TEMPLATE": Option(
+            "orgkeys/base.html",
+            "`str`",
+            "The layout that the pages extend. It needs the blocks `title`, `head` and `content`.",
+        ),
+        "ORG_ARG": Option(
+            "org_slug",
+            "`str`",
+            "The name of the URL variable that holds the organisation.",
+        ),
+    }
+)
+"""Every option without its ``ORGKEYS_`` prefix."""
