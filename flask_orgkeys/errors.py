@@ -201,9 +201,31 @@ class Unavailable(RequestRefused, ServiceUnavailable):
 class _CookielessHeaders(Headers):
     """Headers without ``Set-Cookie``."""
 
+    @classmethod
+    def of(cls, checked: list[tuple[str, str]]) -> _CookielessHeaders:
+        """Return headers that were checked before."""
+        headers = cls()
+        headers._list.extend(checked)
+        return headers
+
     def add(self, key: str, value: Any, /, **kwargs: Any) -> None:
         if key.lower() != "set-cookie":
             super().add(key, value, **kwargs)
+
+
+def answer(reason: type[RequestRefused], realm: str, scopes: tuple[str, ...]) -> Response:
+    """Return the response of a refusal, of parts that are made once."""
+    hashable: Any = reason
+    status, document, headers = _parts(hashable, realm, scopes)
+    return Response([document], status=status, headers=_CookielessHeaders.of(headers))
+
+
+@lru_cache
+def _parts(
+    reason: type[RequestRefused], realm: str, scopes: tuple[str, ...]
+) -> tuple[str, bytes, list[tuple[str, str]]]:
+    response = reason(realm, scopes).get_response()
+    return response.status, response.get_data(), list(response.headers)
 
 
 @lru_cache

@@ -7,16 +7,16 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import wraps
 from inspect import iscoroutinefunction
-from typing import Any, NoReturn, ParamSpec, TypeVar, overload
+from typing import Any, ParamSpec, TypeVar, overload
 
 import sqlalchemy as sa
-from flask import Flask, Request, after_this_request, current_app, request
+from flask import Flask, Request, Response, after_this_request, current_app, request
 from flask.views import MethodView, View
 from werkzeug.exceptions import NotFound
 from werkzeug.routing import Rule
 
 from . import errors, signals
-from .auth import Accepted, carries_bearer, current_request
+from .auth import Accepted, Rejected, carries_bearer, current_request
 from .errors import ConfigurationError
 from .keytable import StoredKey
 from .scopes import undeclared
@@ -67,11 +67,11 @@ class Guard:
 
         @wraps(view)
         def guarded(*args: Any, **kwargs: Any) -> Any:
-            refusal = self._refusal()
-            if refusal is not None:
-                if not _is_view_of_request(guarded):
-                    _raise(refusal)
-                return _answer_to(refusal)
+            state, carrier = state_of(), current_request()
+            outcome = state.authenticator.outcome_of(carrier)
+            reason = self._reason_to_refuse(state, carrier, outcome)
+            if reason is not None:
+                return self._refuse(state, reason, outcome.key_id, guarded)
             if is_async:
                 return current_app.ensure_sync(view)(*args, **kwargs)
             return view(*args, **kwargs)
@@ -91,34 +91,12 @@ class Guard:
         view.decorators = [*view.decorators, self]
         return view
 
-    def check(self) -> None:
-        """Let the current request pass, or refuse it.
-
-        :raises flask_orgkeys.errors.RequestRefused: a subclass that names the reason.
-        """
-        refusal = self._refusal()
-        if refusal is not None:
-            _raise(refusal)
-
-    def _refusal(self) -> errors.RequestRefused | None:
-        state, carrier = state_of(), current_request()
-        outcome = state.authenticator.outcome_of(carrier)
-        if isinstance(outcome, Accepted):
-            reason = self._reason_to_refuse(state, carrier, outcome.stored)
-        else:
-            reason = outcome.reason
-        if reason is None:
-            return None
-        app = state.authenticator.app
-        refusal = reason(realm=state.settings.realm, scopes=self.scopes)
-        signals.request_refused.send(
-            app, _async_wrapper=app.ensure_sync, error=refusal, key_id=outcome.key_id
-        )
-        return refusal
-
     def _reason_to_refuse(
-        self, state: AppState, carrier: Request, key: StoredKey
+        self, state: AppState, carrier: Request, outcome: Accepted | Rejected
     ) -> type[errors.RequestRefused] | None:
+        if isinstance(outcome, Rejected):
+            return outcome.reason
+        key = outcome.stored
         try:
             is_own = _is_in_own_organization(state, carrier, key)
         except UNANSWERED as error:
@@ -127,6 +105,31 @@ class Guard:
         if not is_own:
             return errors.OrganizationNotFound
         return None if key.scopes.issuperset(self.scopes) else errors.InsufficientScope
+
+    def _refuse(
+        self,
+        state: AppState,
+        reason: type[errors.RequestRefused],
+        key_id: str | None,
+        guarded: Any,
+    ) -> Response:
+        """Answer a refused request, or raise what says why, where the host is to see that.
+
+        Nothing of the host's mostly is, and then an answer made before is as good, for a tenth of
+        what it costs to raise: refusals come in floods.
+        """
+        app, realm = state.authenticator.app, state.settings.realm
+        is_left_to_host = _is_left_to_host(state, reason, guarded)
+        if not is_left_to_host and not signals.request_refused.receivers:
+            return errors.answer(reason, realm, self.scopes)
+        refusal = reason(realm, self.scopes)
+        signals.request_refused.send(
+            app, _async_wrapper=app.ensure_sync, error=refusal, key_id=key_id
+        )
+        if not is_left_to_host:
+            return refusal.get_response()
+        after_this_request(refusal.keep_protocol_headers)
+        raise refusal
 
 
 def require_scope(*scopes: str) -> Guard:
@@ -220,27 +223,20 @@ def exempt_guarded_views_from_csrf(app: Flask) -> None:
     csrf.protect = protect_unless_guarded
 
 
-def _is_view_of_request(function: Any) -> bool:
-    """Tell whether the current request's view is the function itself, with no decorator around."""
+def _is_left_to_host(state: AppState, reason: type[errors.RequestRefused], guarded: Any) -> bool:
+    """Tell whether something of the host's is to see a refusal raised: an error handler, or what
+    stands around the guarded view. It is the same for every request to an endpoint.
+    """
     endpoint = current_request().endpoint
-    return endpoint is not None and _app().view_functions.get(endpoint) is function
-
-
-def _raise(refusal: errors.RequestRefused) -> NoReturn:
-    after_this_request(refusal.keep_protocol_headers)
-    raise refusal
-
-
-def _answer_to(refusal: errors.RequestRefused) -> Any:
-    """Return what Flask answers where a view raises the refusal, for a third of what that costs."""
-    app = _app()
-    try:
-        raise refusal
-    except errors.RequestRefused:
-        answer = app.handle_user_exception(refusal)
-    if answer is refusal:
-        return refusal.get_response()
-    return refusal.keep_protocol_headers(app.make_response(answer))
+    known = state.left_to_host.get((endpoint, guarded, reason))
+    if known is None:
+        app, refusal = state.authenticator.app, reason()
+        known = state.left_to_host[endpoint, guarded, reason] = (
+            app.view_functions.get(endpoint or "") is not guarded
+            or app.trap_http_exception(refusal)
+            or app._find_error_handler(refusal, request.blueprints) is not None
+        )
+    return known
 
 
 def _app() -> Flask:

@@ -36,18 +36,11 @@ KEY_REVOKED = "revoked"
 
 _TIMES = ("created_at", "expires_at", "last_used_at", "revoked_at")
 
-# MariaDB drops microseconds from a plain DATETIME.
 _NAIVE_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - to count from, on either side
 _UTC_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
+# MariaDB drops microseconds from a plain DATETIME.
 _TIME = sa.DateTime(timezone=True).with_variant(mysql.DATETIME(fsp=6), "mysql", "mariadb")
-
-
-_FINAL = {
-    "organization_id": "a key stays with its organisation: create another for the other one",
-    "revoked_at": "a revocation is final: create another key",
-}
-"""Columns whose value, once there is one, stays; and what to do instead."""
 
 
 class _Row:
@@ -158,8 +151,7 @@ def make_models(
     event_class = _map(db, "OrgKeysEvent", Event, _event_table(db, column_of(), bind_key))
     _read_times_as_utc(key_class, _TIMES)
     _read_times_as_utc(event_class, ("occurred_at",))
-    for name, reason in _FINAL.items():
-        _keep(getattr(key_class, name), reason)
+    _keep_revoked(key_class)
     return Models(key_class, event_class)
 
 
@@ -265,10 +257,11 @@ def _read_times_as_utc(mapped: type[Any], names: Sequence[str]) -> None:
     event.listen(mapped, "refresh", make_aware)
 
 
-def _keep(attribute: Any, reason: str) -> None:
+def _keep_revoked(mapped: type[Any]) -> None:
     def refuse_another(_key: Any, value: Any, before: Any, _initiator: object) -> None:
         is_known = before is not None and not isinstance(before, LoaderCallableStatus)
         if is_known and value != before:
-            raise ValueError(reason)
+            raise ValueError("a revocation is final: create another key")
 
-    event.listen(attribute, "set", refuse_another, active_history=True)
+    revoked_at: Any = mapped.revoked_at
+    event.listen(revoked_at, "set", refuse_another, active_history=True)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 from flask import Flask, current_app
 from werkzeug.local import LocalProxy
@@ -20,11 +20,15 @@ EXTENSION_NAME = "orgkeys"
 
 @dataclass(frozen=True, slots=True)
 class AppState:
-    """The extension's parts for one app."""
+    """The extension's parts for one app.
+
+    :param left_to_host: by endpoint, guarded view and refusal, whether the host answers it.
+    """
 
     orgkeys: OrgKeys
     settings: Settings
     authenticator: Authenticator
+    left_to_host: dict[tuple[Any, ...], bool] = field(default_factory=dict)
 
 
 def state_of(app: Flask = current_app) -> AppState:

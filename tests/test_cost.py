@@ -7,7 +7,17 @@ from __future__ import annotations
 import pytest
 
 from benchmarks import apps, databases, instructions, round_trips
-from benchmarks.subjects import BAD_CHECKSUM, FOREIGN, HOT, IN_ORGANIZATION, NO_HEADER, VALID, Label
+from benchmarks.subjects import (
+    BAD_CHECKSUM,
+    FOREIGN,
+    HOT,
+    IN_ORGANIZATION,
+    MISSING_SCOPE,
+    NO_HEADER,
+    VALID,
+    WRONG_SECRET,
+    Label,
+)
 
 from .databases import skip_or_fail
 
@@ -19,7 +29,9 @@ LIMITS = [
     (apps.OPEN, NO_HEADER, 11_000),
     (apps.OPEN, FOREIGN, 18_000),
     (apps.OPEN, BAD_CHECKSUM, 42_000),
-    (apps.GUARDED, NO_HEADER, 110_000),
+    (apps.GUARDED, NO_HEADER, 25_000),
+    (apps.GUARDED, WRONG_SECRET, 180_000),
+    (apps.GUARDED, MISSING_SCOPE, 195_000),
     (apps.GUARDED, VALID, 190_000),
     (IN_ORGANIZATION, VALID, 220_000),
 ]

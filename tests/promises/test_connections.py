@@ -244,4 +244,11 @@ def test_pool_of_any_kind(new_host: MakeHost, any_database_url: str, pool: str, 
     with connection_of_another_process(host) as connection:
         notes = connection.scalars(sa.select(sa.inspect(host.Note).local_table.c.text)).all()
     assert notes == (["of the hook"] if hook is write else [])
-    assert opened == (closed if pool == "NullPool" else [])
+    if pool == "NullPool":
+        assert opened == closed
+        return
+    # MariaDB's transactions see the past: whether the key was revoked since the host's began is
+    # looked up beside it, where the pool has a connection to spare.
+    looks_beside = pool == "QueuePool" and hook is not hooks.leave_alone
+    assert len(opened) == (looks_beside and any_database_url.startswith("mysql"))
+    assert closed == []

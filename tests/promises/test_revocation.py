@@ -74,13 +74,3 @@ def test_the_mapped_class_takes_none_back(host: Host, is_loaded: bool) -> None:
         host.db.session.commit()
     assert host.key(key_id).name == "Renamed"
     assert host.client().get("/api/whoami", headers=bearer(token)).status_code == 401
-
-
-def test_the_mapped_class_moves_no_key_to_another_organisation(host: Host) -> None:
-    _, key_id = host.issue()
-    with host.app.app_context():
-        key = host.db.session.get(host.orgkeys.ApiKey, key_id)
-        with pytest.raises(ValueError, match="a key stays with its organisation"):
-            key.organization_id = host.organization_ids["beta"]
-        key.organization_id = host.organization_ids["acme"]
-        host.db.session.commit()
