@@ -23,7 +23,7 @@ from werkzeug.exceptions import (
 )
 from werkzeug.test import TestResponse
 
-from flask_orgkeys import errors, require_key, tokens
+from flask_orgkeys import errors, require_key, signals, tokens
 
 from .conftest import MakeHost
 from .host import Host, bearer, mistyped, with_wrong_secret
@@ -493,6 +493,18 @@ class TestErrorHandlers:
         assert "WWW-Authenticate" not in answer.headers
         assert "Cache-Control" not in answer.headers
 
+    def test_a_handler_of_one_app_answers_for_that_alone(self, host: Host) -> None:
+        assert no_key(host).get_json()["code"] == "missing_key"
+        with host.sibling() as sibling:
+            sibling.app.register_error_handler(401, hosts_answer)
+            assert no_key(sibling).get_json() == {"host": "says so"}
+        assert no_key(host).get_json()["code"] == "missing_key"
+
+    def test_a_trapped_refusal_is_raised(self, new_host: MakeHost) -> None:
+        host = new_host(config={"TRAP_HTTP_EXCEPTIONS": True})
+        with pytest.raises(errors.MissingKey):
+            no_key(host)
+
     def test_the_hosts_own_errors_are_not_ours(self, host: Host) -> None:
         answer = host.client().get("/nowhere")
 
@@ -500,6 +512,47 @@ class TestErrorHandlers:
         assert answer.mimetype == "text/html"
         assert "Authorization" not in answer.vary
         assert "Cache-Control" not in answer.headers
+
+
+class TestAnswersMadeBefore:
+    """Where nothing of the host's is to see a refusal, its answer is of parts that are kept."""
+
+    @pytest.mark.parametrize("situation", [situation for situation, *_ in HANDLED])
+    def test_they_are_what_a_raised_one_would_answer(
+        self, new_host: MakeHost, situation: Situation
+    ) -> None:
+        told: list[errors.RequestRefused] = []
+
+        def note(_sender: Any, error: errors.RequestRefused, **_: Any) -> None:
+            told.append(error)
+
+        before = [situation(new_host("sqlite://")) for _ in range(2)]
+        with signals.request_refused.connected_to(note):
+            fresh = situation(new_host("sqlite://"))
+        assert len(told) == 1
+        for answer in before:
+            assert answer.status == fresh.status
+            assert answer.data == fresh.data
+            assert list(answer.headers) == list(fresh.headers)
+
+    def test_what_a_host_makes_of_one_is_not_in_the_next(self, host: Host) -> None:
+        marks: list[str] = []
+
+        @host.app.after_request
+        def mark(response: Response) -> Response:
+            if marks:
+                response.headers["X-Host"] = marks[0]
+                response.headers.remove("Cache-Control")
+                response.set_data(marks[0])
+            return response
+
+        untouched = no_key(host)
+        marks.append("marked")
+        assert no_key(host).text == no_key(host).headers["X-Host"] == "marked"
+        marks.clear()
+        answer = no_key(host)
+        assert answer.data == untouched.data
+        assert list(answer.headers) == list(untouched.headers)
 
 
 class TestRealm:
