@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from sqlalchemy.engine.interfaces import Dialect
     from sqlalchemy.sql.compiler import SQLCompiler
 
-    from .drivers import Call
+    from .drivers import Call, Kept
 
 MAX_UNWRITTEN_USES = 1000
 """How many keys' uses are kept where the database does not take them."""
@@ -139,9 +139,11 @@ class KeyTable:
             dialect,
         )
 
-    def read_apart(self, connection: Any, key_id: str) -> StoredKey | None:
+    def read_apart(
+        self, connection: Any, key_id: str, kept: Kept | None = None
+    ) -> StoredKey | None:
         """Read a key on a driver's connection with no transaction open, and open none."""
-        return self._stored_key(self.driver.read_apart(connection, self._select(key_id)))
+        return self._stored_key(self.driver.read_apart(connection, self._select(key_id), kept))
 
     def read_within(self, connection: Any, key_id: str) -> StoredKey | None:
         """Read a key within the transaction on a driver's connection."""

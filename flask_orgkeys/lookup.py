@@ -93,7 +93,7 @@ class Reader:
         self._pool = self._engine.pool
         self._loan = loan = Loan(self._pool)
         self._table = table = self._lookup.table(self._engine)
-        return table.read_apart(loan.connection, key_id)
+        return table.read_apart(loan.connection, key_id, loan.kept)
 
     def _find_on_host_connection(self, host: Connection, key_id: str) -> StoredKey | None:
         connection = host.connection.dbapi_connection

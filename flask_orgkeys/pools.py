@@ -19,16 +19,20 @@ class Loan:
     pool that servers and files have by default the connection is taken as the proxy takes it,
     unless a listener of the host's, or a ping, is to see it first.
 
+    ``kept`` is what stays with the connection while it is this thread's alone, as one of a shared
+    pool is not.
+
     :param pool: where it comes from and goes back to.
     :raises sqlalchemy.exc.TimeoutError: where the pool has none to give.
     """
 
-    __slots__ = ("_entry", "_proxy", "connection")
+    __slots__ = ("_entry", "_proxy", "connection", "kept")
 
     def __init__(self, pool: Pool) -> None:
         self._proxy: PoolProxiedConnection | None = None
         self._entry: Any
         self.connection: Any
+        self.kept: dict[str, Any] | None = None
         if _needs_proxy(pool):
             self._proxy = pool.connect()
             self.connection = self._proxy.dbapi_connection
@@ -36,6 +40,7 @@ class Loan:
         self._entry = pool._do_get()
         try:
             self.connection = self._entry.get_connection()
+            self.kept = self._entry.info
         except BaseException as error:
             self._entry._checkin_failed(error, _fairy_was_created=False)
             raise

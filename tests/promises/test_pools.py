@@ -74,7 +74,7 @@ def test_a_look_up_that_is_cut_short_leaves_no_connection_out(
         table = lookup.table(host.db.engine)
     used: list[Any] = []
 
-    def cut_short(connection: Any, _call: Any) -> Any:
+    def cut_short(connection: Any, *_: Any) -> Any:
         used.append(connection)
         connection.cursor().execute("SELECT 1")
         raise Aborted
@@ -120,6 +120,8 @@ def test_every_pool_lends_and_takes_back(pool_class: type[Any]) -> None:
     for _ in range(2):
         loan = Loan(engine.pool)
         assert loan.connection.execute("SELECT 1").fetchone() == (1,)
+        # Two threads on one cursor would read each other's rows.
+        assert (loan.kept is not None) is (pool_class is QueuePool)
         loan.give_back()
     lost = Loan(engine.pool)
     lost.invalidate(RuntimeError("the server has gone away"))
