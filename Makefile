@@ -4,14 +4,16 @@ PYTHON ?= python3
 ARGS ?=
 VENV := .venv
 BIN := $(VENV)/bin
+CATALOGS := flask_orgkeys/translations
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help demo test docs lint types bench bench-peers clean
+.PHONY: help demo test docs translations lint types bench bench-peers clean
 
 help:
 	@echo "make demo     serve the example application on http://127.0.0.1:5000 (PORT=... for another)"
 	@echo "make test     run the tests (ARGS='-k revoke' for some of them)"
 	@echo "make docs     build the documentation into docs/_build/html"
+	@echo "make translations   bring the catalogs up to date with the words of the pages"
 	@echo "make lint     check style and formatting"
 	@echo "make types    check the types"
 	@echo "make bench    measure what a request with a key costs (ARGS=--quick for a small run)"
@@ -27,6 +29,14 @@ test: $(VENV)/tests.stamp
 
 docs: $(VENV)/docs.stamp
 	$(BIN)/sphinx-build -n -W --keep-going -q docs docs/_build/html
+
+translations: $(VENV)/tests.stamp
+	$(BIN)/pybabel --quiet extract --mapping pyproject.toml --no-location --sort-output --omit-header \
+	  --keyword UnfitText --keyword orgkeys_text --keyword orgkeys_text_plural:1,2 \
+	  --output $(CATALOGS)/orgkeys.pot .
+	$(BIN)/pybabel --quiet update --domain orgkeys --input-file $(CATALOGS)/orgkeys.pot \
+	  --output-dir $(CATALOGS) --no-fuzzy-matching --ignore-pot-creation-date
+	$(BIN)/pybabel --quiet compile --domain orgkeys --directory $(CATALOGS)
 
 lint: $(VENV)/lint.stamp
 	$(BIN)/ruff check .

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from flask import Blueprint, Flask, current_app, has_request_context, request
 
-from . import limiter, models, signals
+from . import language, limiter, models, signals
 from .auth import Authenticator
 from .cli import commands
 from .errors import ConfigurationError
@@ -107,7 +107,7 @@ class OrgKeys:
         app.extensions[EXTENSION_NAME] = state
         check_before_first_request(app)
         app.before_request(authenticator.authenticate_request)
-        app.context_processor(lambda: {"orgkeys_tab_for": tab_for})
+        app.context_processor(_template_context)
         app.cli.add_command(commands)
 
     def organization_loader(self, loader: Loader) -> Loader:
@@ -226,6 +226,17 @@ class OrgKeys:
                 key=self._store.get(organization_id, key_id),
             )
         return revoked
+
+
+def _template_context() -> dict[str, Any]:
+    """Return what our templates need, the tab's among a host's, too."""
+    return {
+        "orgkeys_tab_for": tab_for,
+        "orgkeys_text": language.markup,
+        "orgkeys_text_plural": language.nmarkup,
+        "orgkeys_number": language.number,
+        "orgkeys_language": language.language,
+    }
 
 
 def _actor(name: str | None) -> Actor:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Iterable
-from datetime import UTC, datetime, timedelta
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from flask import request
@@ -13,7 +13,8 @@ from wtforms import HiddenField, SelectField, SelectMultipleField, StringField
 from wtforms.fields import SelectChoice
 from wtforms.validators import ValidationError
 
-from .texts import clean_name
+from .language import day, gettext, ngettext
+from .texts import UnfitText, clean_name
 
 if TYPE_CHECKING:
     from .settings import Settings
@@ -36,11 +37,8 @@ else:
 
 NEVER = "never"
 
-
-OUT_OF_DATE = (
-    "This form is out of date: it was open for too long, or you have signed in again since. "
-    "Nothing has changed. Check it, then send it again."
-)
+MANY_SCOPES = 8
+"""How many scopes make it a chore to find and tick each."""
 
 
 class PageForm(FlaskForm):
@@ -59,7 +57,12 @@ class PageForm(FlaskForm):
         if self.csrf_field is not None and self.csrf_field.errors:
             # In words for people, and with a new token beside them.
             self.csrf_field.errors = []
-            self.form_errors.append(OUT_OF_DATE)
+            self.form_errors.append(
+                gettext(
+                    "This form is out of date: it was open for too long, or you have signed in "
+                    "again since. Nothing has changed. Check it, then send it again."
+                )
+            )
         return is_valid
 
 
@@ -79,7 +82,7 @@ class CreateKeyForm(PageForm):
         self.now = now
         self._default_days = settings.default_expiry_days
         self.scopes.choices = [
-            SelectChoice(scope, description) for scope, description in settings.scopes.items()
+            SelectChoice(scope, str(description)) for scope, description in settings.scopes.items()
         ]
         self.expires_in.choices = [SelectChoice(*choice) for choice in _lifetimes(settings, now)]
         if not self.is_submitted():
@@ -97,12 +100,27 @@ class CreateKeyForm(PageForm):
     def validate_name(self, field: StringField) -> None:
         try:
             clean_name(field.data or "")
-        except ValueError as error:
-            raise ValidationError(str(error)) from error
+        except UnfitText as error:
+            raise ValidationError(gettext(error.message, **error.values)) from error
 
     def validate_scopes(self, field: SelectMultipleField) -> None:
         if not field.data:
-            raise ValidationError("Choose at least one scope.")
+            raise ValidationError(gettext("Choose at least one scope."))
+
+    @property
+    def has_many_scopes(self) -> bool:
+        return len(self.scopes.choices) >= MANY_SCOPES
+
+    @property
+    def scope_groups(self) -> Sequence[tuple[str, Sequence[Any]]]:
+        """The checkboxes of the scopes with the name of their group: many are grouped by what
+        stands before the colon, others are one group without a name.
+        """
+        groups: dict[str, list[Any]] = {}
+        for box in self.scopes:
+            group, colon, _ = box.data.partition(":")
+            groups.setdefault(group if colon and self.has_many_scopes else "", []).append(box)
+        return [*groups.items()] if len(groups) > 1 else [("", [*self.scopes])]
 
     @property
     def expires_at(self) -> datetime | None:
@@ -134,8 +152,10 @@ class RevokeKeyForm(PageForm):
 
 def _lifetimes(settings: Settings, now: datetime) -> Iterable[tuple[str, str]]:
     if settings.allow_no_expiry:
-        yield NEVER, "No expiration"
+        yield NEVER, gettext("No expiration")
     for days in settings.expiry_days:
-        date = (now + timedelta(days=days)).astimezone(UTC)
-        unit = "day" if days == 1 else "days"
-        yield str(days), f"{days} {unit} (until {date.day} {date:%b %Y})"
+        until = day(now + timedelta(days=days))
+        label = ngettext(
+            "%(num)s day (until %(date)s)", "%(num)s days (until %(date)s)", days, date=until
+        )
+        yield str(days), label

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Self
 
-import humanize
-
+from . import language
 from .models import EXPIRED, REVOKED, ApiKey
 from .scopes import in_declared_order
 
@@ -35,12 +34,8 @@ class Moment:
 
     @classmethod
     def at(cls, moment: datetime, now: datetime) -> Self:
-        utc = moment.astimezone(UTC)
-        # As a duration: given two times, humanize compares them in the process' local time.
-        relative = humanize.naturaltime(now - moment)
-        if moment > now:
-            relative = f"in {humanize.naturaldelta(moment - now)}"
-        return cls(relative, f"{utc.day} {utc:%b %Y, %H:%M:%S} UTC", utc.isoformat())
+        iso = moment.astimezone(UTC).isoformat()
+        return cls(language.relative(moment, now), language.exact(moment), iso)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +66,7 @@ class KeyRow:
             id=key.id,
             name=key.name,
             start=f"{settings.prefix}_{key.id}…",
-            scopes=[(scope, settings.scopes.get(scope, "")) for scope in held],
+            scopes=[(scope, str(settings.scopes.get(scope, ""))) for scope in held],
             last_used=_moment(key.last_used_at, now),
             expires=_moment(key.expires_at, now),
             expires_soon=_expires_soon(key, now),
@@ -139,4 +134,4 @@ def _expires_soon(key: ApiKey, now: datetime) -> str | None:
     left = key.expires_at - now
     if not timedelta(0) < left <= EXPIRES_SOON:
         return None
-    return f"Expires in {humanize.naturaldelta(left)}"
+    return language.gettext("Expires %(when)s", when=language.relative(key.expires_at, now))

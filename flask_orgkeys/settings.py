@@ -107,12 +107,17 @@ def _scopes(value: Any) -> Mapping[str, str]:
                 f"ORGKEYS_SCOPES: {name!r} is no scope name. Write 1 to {MAX_LENGTH} printable "
                 'ASCII characters without space, double quote or backslash, like "project:deploy".'
             )
-        if not isinstance(description, str) or not description.strip():
+        if not _is_description(description):
             raise ConfigurationError(
                 f"ORGKEYS_SCOPES: {name!r} needs a description for the people who choose it; "
                 f"it has {description!r}."
             )
     return MappingProxyType(dict(value))
+
+
+def _is_description(value: Any) -> bool:
+    # A lazy text, like Flask-Babel's, is one of the moment it is shown.
+    return bool(value.strip()) if isinstance(value, str) else hasattr(type(value), "__html__")
 
 
 def _prefix(value: Any) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .models import ACTOR_LENGTH, ADDRESS_LENGTH, IDEMPOTENCY_KEY_LENGTH, NAME_LENGTH
 from .scopes import in_declared_order, undeclared
@@ -25,10 +25,22 @@ _UNPRINTABLE = frozenset({"Cc", "Cs", "Zl", "Zp"})
 _INVISIBLE = frozenset({"Cf", "Zs"})
 
 
+class UnfitText(ValueError):
+    """A text that is not accepted.
+
+    :param message: why, with a ``%(name)s`` for each of ``values``: English, to be translated.
+    """
+
+    def __init__(self, message: str, **values: Any) -> None:
+        super().__init__(message % values)
+        self.message = message
+        self.values = values
+
+
 def clean_name(name: str) -> str:
     """Return a key's name in NFC, without white space around it.
 
-    :raises ValueError: where it is empty, longer than :data:`~flask_orgkeys.models.NAME_LENGTH`
+    :raises UnfitText: where it is empty, longer than :data:`~flask_orgkeys.models.NAME_LENGTH`
         characters, or holds control characters.
     """
     if not isinstance(name, str):
@@ -38,12 +50,16 @@ def clean_name(name: str) -> str:
     if len(cleaned) <= 4 * NAME_LENGTH:
         cleaned = unicodedata.normalize("NFC", cleaned)
     if len(cleaned) > NAME_LENGTH:
-        raise ValueError(f"Use at most {NAME_LENGTH} characters; this has {len(cleaned)}.")
+        raise UnfitText(
+            "Use at most %(limit)s characters; this has %(length)s.",
+            limit=NAME_LENGTH,
+            length=len(cleaned),
+        )
     categories = {unicodedata.category(character) for character in cleaned}
     if categories <= _INVISIBLE:
-        raise ValueError("Enter a name.")
+        raise UnfitText("Enter a name.")
     if categories & _UNPRINTABLE:
-        raise ValueError("Leave out line breaks and other control characters.")
+        raise UnfitText("Leave out line breaks and other control characters.")
     return cleaned
 
 
@@ -56,7 +72,7 @@ def clean_scopes(scopes: Iterable[str], settings: Settings) -> list[str]:
         raise ValueError(f"scopes is a collection of texts: write [{scopes!r}]")
     wanted = list(scopes)
     if not wanted:
-        raise ValueError("Choose at least one scope.")
+        raise UnfitText("Choose at least one scope.")
     unknown = undeclared(wanted, settings.scopes)
     if unknown:
         raise ValueError(

@@ -37,6 +37,7 @@ from .errors import (
 from .examples import example_request
 from .forms import CreateKeyForm, RevokeKeyForm
 from .guards import UNANSWERED, load_organization, matched_arguments
+from .language import gettext, ngettext
 from .models import REVOKED
 from .presentation import KEYS_PER_PAGE, KeyRow, Listing, Page
 from .state import state_of
@@ -186,7 +187,7 @@ def _for_administrators(view: View) -> View:
         state = state_of()
         header = request.headers.get("Authorization", "")
         if carries_bearer(header) or state.authenticator.is_ours(header):
-            abort(403, "API keys do not manage API keys. Sign in instead.")
+            abort(403, gettext("API keys do not manage API keys. Sign in instead."))
         mount = matched_arguments()
         arguments = {name: mount.pop(name) for name in ("key_id",) if name in mount}
         if _holds_secret(request.path):
@@ -200,7 +201,10 @@ def _for_administrators(view: View) -> View:
         if organization is None:
             abort(404)
         if not may_manage(organization):
-            abort(403, "You do not have permission to manage this organisation's API keys.")
+            abort(
+                403,
+                gettext("You do not have permission to manage this organisation's API keys."),
+            )
         return view(Visit(organization, mount, datetime.now(UTC)), **arguments)
 
     return guarded
@@ -236,8 +240,13 @@ def _create(visit: Visit) -> Any:
         return redirect(visit.url("index", existing=replay.key_id), 303)
     except KeyLimitReached as limit:
         form.form_errors.append(
-            f"This organisation has {limit.limit} live keys, the most it may have. "
-            "Revoke one that is no longer needed."
+            ngettext(
+                "This organisation has %(num)s live key, the most it may have. "
+                "Revoke it if it is no longer needed.",
+                "This organisation has %(num)s live keys, the most it may have. "
+                "Revoke one that is no longer needed.",
+                limit.limit,
+            )
         )
         return _render_list(visit, "create", form=form), 422
 

@@ -17,7 +17,7 @@ PACKAGE = Path(flask_orgkeys.__file__).parent
 LAYERS = (
     {"tokens", "scopes", "signals", "errors", "options"},
     {"settings", "models", "state", "leaks"},
-    {"texts", "drivers", "pools"},
+    {"texts", "drivers", "pools", "language"},
     {"organizations"},
     {"store", "keytable"},
     {"lookup"},

@@ -22,7 +22,7 @@ from werkzeug.test import TestResponse
 from flask_orgkeys.errors import ConfigurationError
 
 from .conftest import MakeHost
-from .host import Host, User, bearer, form_fields, listed_names, shown_key
+from .host import SCOPES, Host, User, bearer, form_fields, listed_names, shown_key
 
 LIST = "/o/acme/api-keys"
 FORM = {"name": "CI", "scopes": ["project:deploy"], "expires_in": "90"}
@@ -797,3 +797,31 @@ class TestOutage:
             response = client.get(LIST)
         assert response.status_code == 503
         assert response.headers["Retry-After"]
+
+
+class TestScopesOfTheForm:
+    def test_few_are_one_group(self, host: Host) -> None:
+        soup = BeautifulSoup(host.client("ada").get(f"{LIST}/new").text, "html.parser")
+        assert soup.select("fieldset [role=group], [data-orgkeys-all]") == []
+
+    def test_many_are_grouped_by_what_stands_before_the_colon(self, new_host: MakeHost) -> None:
+        scopes = {
+            **SCOPES,
+            "admin": "All",
+            **{f"{a}:{b}": "-" for a in ("app", "db") for b in "wxyz"},
+        }
+        soup = BeautifulSoup(
+            new_host(config={"ORGKEYS_SCOPES": scopes}).client("ada").get(f"{LIST}/new").text,
+            "html.parser",
+        )
+        groups = {
+            str(group["aria-label"]): [box["value"] for box in group.select("input")]
+            for group in soup.select("fieldset [role=group]")
+        }
+        assert groups == {
+            "app": ["app:publish", *(f"app:{b}" for b in "wxyz")],
+            "project": ["project:read-rc", "project:deploy"],
+            "db": [f"db:{b}" for b in "wxyz"],
+        }
+        assert {box["value"] for box in soup.select("fieldset input")} == set(scopes)
+        assert len(soup.select("[data-orgkeys-all]")) == 4

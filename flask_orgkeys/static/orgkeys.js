@@ -1,4 +1,4 @@
-// Without this script every step is a page of its own; with it, a dialog over the list.
+// Without this script every step is a page of its own.
 const root = document.querySelector("[data-orgkeys]");
 const on = (target, type, listener) => target?.addEventListener(type, listener);
 
@@ -8,19 +8,19 @@ const open = (dialog, closed) => {
     event.preventDefault();
     dialog.close();
   });
-  // The "?" has the list loaded where this page has its address: after a POST.
+  // "?": after a POST, the list has the address of this page.
   on(dialog, "close", () => closed(`${back.href}?#${back.dataset.orgkeysBack}`));
   dialog.removeAttribute("open");
   dialog.showModal();
 };
 
-// A step's page holds its dialog: fetch it, and show it here.
+// A step's page holds its dialog.
 const openStep = async (link) => {
   try {
     const answer = await fetch(link.href);
     const page = new DOMParser().parseFromString(await answer.text(), "text/html");
     const dialog = page.querySelector(".orgkeys-dialog");
-    if (!dialog) throw new Error("not the step");
+    if (!dialog) throw new Error();
     root.append(dialog);
     open(dialog, () => dialog.remove());
   } catch {
@@ -40,6 +40,13 @@ on(root, "click", async (event) => {
   opening = false;
 });
 
+on(root, "click", ({ target }) => {
+  const group = target.closest("[data-orgkeys-all]")?.closest("[role=group], fieldset");
+  const boxes = [...group?.querySelectorAll("input") ?? []];
+  const checked = boxes.some((box) => !box.checked);
+  for (const box of boxes) box.checked = checked;
+});
+
 // A double click sends a form once.
 let sent;
 on(root, "submit", (event) => {
@@ -48,7 +55,7 @@ on(root, "submit", (event) => {
 });
 on(window, "pageshow", () => { sent = null; });
 
-// Arrow keys change a closed select at each press: by keyboard, Apply is what applies.
+// By keyboard, a closed select changes at each press: Apply applies.
 const filter = root.querySelector("#orgkeys-status");
 let byKey = false;
 on(filter, "keydown", () => { byKey = true; });
@@ -65,11 +72,11 @@ const showKey = (dialog, token) => {
   let copied = false;
   const say = (text) => {
     status.textContent = "";
-    setTimeout(() => { status.textContent = text; }, 50);
+    setTimeout(() => { status.textContent = status.dataset[text]; }, 50);
   };
   on(token, "copy", () => {
     copied = true;
-    say("Copied");
+    say("copied");
   });
   on(dialog, "click", async (event) => {
     const id = event.target.closest("[data-orgkeys-copy]")?.dataset.orgkeysCopy;
@@ -78,13 +85,13 @@ const showKey = (dialog, token) => {
     try {
       await navigator.clipboard.writeText(source.value ?? source.textContent);
       copied ||= source === token;
-      say("Copied");
+      say("copied");
     } catch {
       // No clipboard on plain http.
       getSelection().selectAllChildren(source);
       source.focus();
       source.select?.();
-      say("Selected. Press Ctrl+C or Cmd+C to copy.");
+      say("selected");
     }
   });
   on(dialog, "cancel", (event) => event.preventDefault());
@@ -94,7 +101,7 @@ const showKey = (dialog, token) => {
     copied = true;
     location.replace(list);
   });
-  // Nothing for the back button to bring back.
+  // Back brings nothing back.
   on(window, "pagehide", () => token.remove());
   on(window, "pageshow", (event) => event.persisted && location.replace(root.dataset.orgkeys));
 };

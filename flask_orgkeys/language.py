@@ -1,0 +1,119 @@
+"""The words of the pages, in the reader's language where the host runs Flask-Babel.
+
+Without it they are English, and so is whatever no catalog has. Our catalogs are a domain of their
+own, ``orgkeys``: the host's stay as they are, and a catalog of that domain among the host's goes
+before ours.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import humanize
+from flask import current_app
+from markupsafe import Markup, escape
+
+DOMAIN = "orgkeys"
+CATALOGS = Path(__file__).parent / "translations"
+
+
+def gettext(message: str, **values: Any) -> str:
+    """Return a message in the reader's language.
+
+    :param message: English, with a ``%(name)s`` for each of ``values``.
+    """
+    return _translated(message) % values
+
+
+def ngettext(singular: str, plural: str, num: int, **values: Any) -> str:
+    """Return a message about a number of things, in the reader's language.
+
+    :param num: the number, ``%(num)s`` in the message.
+    """
+    return _translated_plural(singular, plural, num) % {"num": number(num), **values}
+
+
+def markup(message: str, **values: Any) -> Markup:
+    """Return what :func:`gettext` does, for a template: only values may hold tags."""
+    return escape(_translated(message)) % values
+
+
+def nmarkup(singular: str, plural: str, num: int, **values: Any) -> Markup:
+    """Return what :func:`ngettext` does, for a template: only values may hold tags."""
+    return escape(_translated_plural(singular, plural, num)) % {"num": number(num), **values}
+
+
+def language() -> str:
+    """Return the reader's language, as the ``lang`` attribute of HTML names it (BCP 47)."""
+    babel = _babel()
+    return "en" if babel is None else str(babel.get_locale()).replace("_", "-")
+
+
+def number(value: int) -> str:
+    babel = _babel()
+    return str(value) if babel is None else str(babel.format_decimal(value))
+
+
+def day(moment: datetime) -> str:
+    """Return the day of a time, in the reader's time zone where the host has one, or else UTC."""
+    babel = _babel()
+    if babel is not None:
+        return str(babel.format_date(moment, "medium"))
+    utc = moment.astimezone(UTC)
+    return f"{utc.day} {utc:%b %Y}"
+
+
+def exact(moment: datetime) -> str:
+    """Return a time with its date and zone, in that of :func:`day`."""
+    babel = _babel()
+    if babel is not None:
+        return str(babel.format_datetime(moment, "long"))
+    return f"{day(moment)}, {moment.astimezone(UTC):%H:%M:%S} UTC"
+
+
+def relative(moment: datetime, now: datetime) -> str:
+    """Return a time as seen from now, like "3 minutes ago" or "in 9 days"."""
+    babel = _babel()
+    if babel is not None:
+        return str(babel.format_timedelta(moment - now, add_direction=True))
+    if moment > now:
+        return f"in {humanize.naturaldelta(moment - now)}"
+    # As a duration: given two times, humanize compares them in the process' local time.
+    return humanize.naturaltime(now - moment)
+
+
+def _translated(message: str) -> str:
+    babel = _babel()
+    return message if babel is None else str(_domain(babel).gettext(message))
+
+
+def _translated_plural(singular: str, plural: str, num: int) -> str:
+    babel = _babel()
+    if babel is None:
+        return singular if num == 1 else plural
+    translations = _domain(babel).get_translations()
+    return str(translations.ungettext(singular, plural, num))
+
+
+def _babel() -> Any:
+    """Return the module ``flask_babel``, or ``None`` where the app does not run it."""
+    if "babel" not in current_app.extensions:
+        return None
+    try:
+        import flask_babel
+    except ImportError:
+        # Another extension goes by that name.
+        return None
+    return flask_babel
+
+
+def _domain(babel: Any) -> Any:
+    return _domain_of(babel.Domain, tuple(babel.get_babel().translation_directories))
+
+
+@lru_cache
+def _domain_of(domain_class: Any, directories: tuple[str, ...]) -> Any:
+    return domain_class([str(CATALOGS), *directories], DOMAIN)
