@@ -12,7 +12,6 @@ from functools import lru_cache
 from typing import Any, ClassVar
 
 from flask import Response
-from werkzeug.datastructures import Headers
 from werkzeug.exceptions import (
     BadRequest,
     Forbidden,
@@ -22,6 +21,8 @@ from werkzeug.exceptions import (
     Unauthorized,
 )
 from werkzeug.http import HTTP_STATUS_CODES
+
+from .headers import RefusalHeaders
 
 RETRY_AFTER_SECONDS = 5
 
@@ -109,7 +110,7 @@ class RequestRefused(HTTPException):
         )
         for name, value in (*self.protocol_headers.items(), ("Vary", "Authorization")):
             response.headers.add(name, value)
-        response.headers.__class__ = _CookielessHeaders
+        RefusalHeaders.keep(response)
         return response
 
     def keep_protocol_headers(self, response: Any) -> Any:
@@ -122,7 +123,7 @@ class RequestRefused(HTTPException):
             response.headers.update(self.protocol_headers)
             response.vary.add("Authorization")
             response.headers.remove("Set-Cookie")
-            response.headers.__class__ = _CookielessHeaders
+            RefusalHeaders.keep(response)
         return response
 
 
@@ -198,26 +199,11 @@ class Unavailable(RequestRefused, ServiceUnavailable):
         return {**super().protocol_headers, "Retry-After": str(RETRY_AFTER_SECONDS)}
 
 
-class _CookielessHeaders(Headers):
-    """Headers without ``Set-Cookie``."""
-
-    @classmethod
-    def of(cls, checked: list[tuple[str, str]]) -> _CookielessHeaders:
-        """Return headers that were checked before."""
-        headers = cls()
-        headers._list.extend(checked)
-        return headers
-
-    def add(self, key: str, value: Any, /, **kwargs: Any) -> None:
-        if key.lower() != "set-cookie":
-            super().add(key, value, **kwargs)
-
-
 def answer(reason: type[RequestRefused], realm: str, scopes: tuple[str, ...]) -> Response:
     """Return the response of a refusal, of parts that are made once."""
     hashable: Any = reason
     status, document, headers = _parts(hashable, realm, scopes)
-    return Response([document], status=status, headers=_CookielessHeaders.of(headers))
+    return Response([document], status=status, headers=RefusalHeaders.of(headers))
 
 
 @lru_cache

@@ -164,6 +164,13 @@ class OrgKeys:
         signals.key_created.send(_app(), _async_wrapper=_app().ensure_sync, key=issued.key)
         return issued
 
+    def find_replayed(self, organization_id: Any, idempotency_key: str) -> str | None:
+        """Return the id of the key that was created with an idempotency key, or ``None``.
+
+        :param idempotency_key: as :meth:`create_key` takes it.
+        """
+        return self._store.find_replayed(organization_id, idempotency_key)
+
     def get_key(self, organization_id: Any, key_id: str) -> models.ApiKey | None:
         """Return a key of the organisation, or ``None``.
 

@@ -44,6 +44,9 @@ MANY_SCOPES = 8
 class PageForm(FlaskForm):
     """A form of the pages, filled by nothing but a sent form: no JSON, no files."""
 
+    is_out_of_date: bool = False
+    """Whether it came without the CSRF token that it would be shown with now."""
+
     def __init__(self) -> None:
         super().__init__(request.form if request.method == "POST" else None)
 
@@ -55,6 +58,7 @@ class PageForm(FlaskForm):
     def validate(self, extra_validators: Any = None) -> bool:
         is_valid = super().validate(extra_validators)
         if self.csrf_field is not None and self.csrf_field.errors:
+            self.is_out_of_date = True
             # In words for people, and with a new token beside them.
             self.csrf_field.errors = []
             self.form_errors.append(
@@ -135,10 +139,12 @@ class CreateKeyForm(PageForm):
         other has. ``None`` where it came with neither a nonce nor a CSRF token, for then two forms
         cannot be told apart.
         """
-        sent = request.form
-        if not sent.get("nonce") and not sent.get(self.meta.csrf_field_name):
+        sent, token = request.form, self.meta.csrf_field_name
+        if not sent.get("nonce") and not sent.get(token):
             return None
-        fields = sorted(sent.items(multi=True))
+        # The token is another where a form is shown again because it was out of date.
+        left_out = {token} if sent.get("nonce") else set()
+        fields = sorted(item for item in sent.items(multi=True) if item[0] not in left_out)
         return hashlib.sha256(repr(fields).encode(errors="replace")).hexdigest()
 
     def _preselect_lifetime(self) -> None:

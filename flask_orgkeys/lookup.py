@@ -18,7 +18,7 @@ import sqlalchemy as sa
 from flask_sqlalchemy.session import Session as StockSession
 from sqlalchemy import event, orm
 from sqlalchemy.engine import Connection, Engine
-from sqlalchemy.pool import QueuePool
+from sqlalchemy.pool import NullPool, QueuePool
 
 from .errors import ConfigurationError
 from .keytable import KeyTable, StoredKey, Use
@@ -252,7 +252,11 @@ def _open_connection(session: Any, engine: Engine) -> Connection | None:
 def _has_room(engine: Engine) -> bool:
     """Tell whether the engine's pool gives a connection without making anybody wait for one."""
     pool = engine.pool
-    return isinstance(pool, QueuePool) and 2 * pool.checkedout() <= pool.size()
+    if isinstance(pool, QueuePool):
+        overflow = pool._max_overflow
+        # Not to the last: others may be about to take one, too.
+        return overflow < 0 or 4 * pool.checkedout() <= 3 * (pool.size() + overflow)
+    return isinstance(pool, NullPool)
 
 
 def _has_open_connection(engine: Engine) -> bool:

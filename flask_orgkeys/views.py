@@ -37,6 +37,7 @@ from .errors import (
 from .examples import example_request
 from .forms import CreateKeyForm, RevokeKeyForm
 from .guards import UNANSWERED, load_organization, matched_arguments
+from .headers import UncachedHeaders
 from .language import gettext, ngettext
 from .models import REVOKED
 from .presentation import KEYS_PER_PAGE, KeyRow, Listing, Page
@@ -233,6 +234,9 @@ def _new(visit: Visit) -> Any:
 def _create(visit: Visit) -> Any:
     form = CreateKeyForm(state_of().settings, visit.now)
     if not form.validate_on_submit():
+        existing = _created_before(visit, form) if form.is_out_of_date else None
+        if existing is not None:
+            return redirect(visit.url("index", existing=existing), 303)
         return _render_list(visit, "create", form=form), 422
     try:
         return _committed(lambda: _create_and_show(visit, form))
@@ -249,6 +253,11 @@ def _create(visit: Visit) -> Any:
             )
         )
         return _render_list(visit, "create", form=form), 422
+
+
+def _created_before(visit: Visit, form: CreateKeyForm) -> str | None:
+    key = form.idempotency_key
+    return None if key is None else state_of().orgkeys.find_replayed(visit.organization.id, key)
 
 
 def _create_and_show(visit: Visit, form: CreateKeyForm) -> Response:
@@ -281,7 +290,7 @@ def _revoke(visit: Visit, key_id: str) -> Any:
         _committed(lambda: revoke(visit.organization.id, key_id, revoked_by=actor))
     except KeyNotFound:
         abort(404)
-    return redirect(visit.url("index", revoked=key_id), 303)
+    return redirect(visit.url("index", revoked=key_id, **_place()), 303)
 
 
 def _committed(change: Callable[[], T], retries: int = 2) -> T:
@@ -326,6 +335,7 @@ def _render_list(visit: Visit, dialog: str | None = None, **context: Any) -> str
         organization=visit.organization,
         visit=visit,
         listing=_listing(visit),
+        place=_place(),
         notice=_notice(visit),
         statuses=STATUSES,
         dialog=dialog,
@@ -362,6 +372,14 @@ def _query() -> dict[str, Any]:
         "status": _one_of(STATUSES, "status", CURRENT),
         "sort": _one_of(SORTS, "sort", NEWEST_FIRST),
     }
+
+
+def _place() -> dict[str, str]:
+    """Return where in the list the request is, as far as that is not where the list begins."""
+    start = {"q": "", "status": CURRENT, "sort": NEWEST_FIRST}
+    place = {name: value for name, value in _query().items() if value != start[name]}
+    page = request.args.get("page", "")
+    return {**place, "page": page} if page.isdecimal() else place
 
 
 def _holds_secret(text: str) -> bool:
@@ -402,6 +420,8 @@ def _add_page_headers(response: Response) -> Response:
         response.headers.setdefault(name, value)
     if request.endpoint != f"{request.blueprint}.asset":
         response.headers["Cache-Control"] = "no-store"
+        # Or else the page with a new key may be kept, and shown again by the back button.
+        UncachedHeaders.keep(response)
     return response
 
 

@@ -555,6 +555,28 @@ class TestAnswersMadeBefore:
         assert list(answer.headers) == list(untouched.headers)
 
 
+@pytest.mark.parametrize("situation", [situation for situation, *_ in HANDLED])
+@pytest.mark.parametrize("is_handled", [True, False], ids=["of the host", "ours"])
+def test_no_refusal_is_kept_by_a_cache(
+    new_host: MakeHost, situation: Situation, is_handled: bool
+) -> None:
+    """Whatever the host makes of every answer's headers afterwards."""
+    host = new_host("sqlite://")
+    if is_handled:
+        host.app.register_error_handler(errors.RequestRefused, hosts_answer)
+
+    @host.app.after_request
+    def cache(response: Response) -> Response:
+        response.headers.remove("Cache-Control")
+        response.headers["Cache-Control"] = "public, max-age=60"
+        response.headers.add("Cache-Control", "public")
+        response.cache_control.max_age = 60
+        return response
+
+    assert situation(host).headers.getlist("Cache-Control") == ["no-store"]
+    assert host.client().get("/open").headers["Cache-Control"] != "no-store"
+
+
 class TestRealm:
     @pytest.mark.parametrize(
         ("realm", "written"),

@@ -15,7 +15,8 @@ PACKAGE = Path(flask_orgkeys.__file__).parent
 
 # From the bottom up.
 LAYERS = (
-    {"tokens", "scopes", "signals", "errors", "options"},
+    {"tokens", "scopes", "signals", "headers", "options"},
+    {"errors"},
     {"settings", "models", "state", "leaks"},
     {"texts", "drivers", "pools", "language"},
     {"organizations"},

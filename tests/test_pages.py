@@ -137,6 +137,21 @@ class TestRows:
         assert status is not None
         assert "storefront is revoked" in " ".join(status.get_text().split())
 
+    def test_the_place_in_the_list_after_a_revocation(self, host: Host) -> None:
+        for number in range(60):
+            _, key_id = host.issue(name=f"CI {number:02}")
+        client = host.client("ada")
+        place = "q=ci&status=all&sort=name&page=3"
+        page = BeautifulSoup(client.get(f"{LIST}?{place}").text, "html.parser")
+        link = page.select_one("#orgkeys-revoke-" + key_id)
+        assert link is not None
+        question = BeautifulSoup(client.get(str(link["href"])).text, "html.parser")
+        action = question.select_one("dialog form")
+        assert action is not None
+        answer = client.post(str(action["action"]))
+        assert answer.location == f"{LIST}?revoked={key_id}&{place}"
+        assert len(listed_names(client.get(answer.location).text)) == 10
+
     def test_repeated_revocation(self, host: Host) -> None:
         _, key_id = host.issue()
         for _ in range(2):
@@ -559,6 +574,18 @@ class TestHeaders:
         assert headers.getlist("Content-Security-Policy") == ["default-src 'self'"]
         assert headers.getlist("Referrer-Policy") == ["strict-origin"]
         assert headers["Cache-Control"] == "no-store"
+
+    @on_every_page
+    def test_no_page_is_kept_by_a_cache(self, host: Host, method: str, path: str) -> None:
+        """The back button would bring a new key back."""
+
+        @host.app.after_request
+        def cache(response: Any) -> Any:
+            response.headers["Cache-Control"] = "private, no-cache"
+            return response
+
+        answer = ask(host, "ada", method, path)
+        assert answer.headers.getlist("Cache-Control") == ["no-store"]
 
     def test_defaults_of_the_host_do_not(self, host: Host) -> None:
         @host.app.after_request

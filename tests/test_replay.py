@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from threading import Barrier
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
+import time_machine
 from bs4 import BeautifulSoup
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
@@ -69,6 +71,34 @@ def test_one_after_the_other(replayable: Host, identity: tuple[bool, str | None]
         assert says_that_it_exists(replayable, client, again)
         assert token not in again.text
     assert is_made_once(replayable)
+
+
+@pytest.mark.parametrize("end", ["time", "session"])
+def test_after_the_csrf_token_has_died(new_host: MakeHost, end: str) -> None:
+    host = new_host(config={"WTF_CSRF_ENABLED": True})
+    client = host.client("ada")
+    form = open_form(client)
+    with time_machine.travel(datetime.now(UTC), tick=False) as clock:
+        assert client.post(LIST, data=form).status_code == 200
+        if end == "time":
+            clock.shift(timedelta(hours=2))
+        else:
+            client = host.client("ada")
+        assert says_that_it_exists(host, client, client.post(LIST, data=form))
+        assert is_made_once(host)
+
+
+def test_a_form_shown_again_because_it_was_out_of_date(new_host: MakeHost) -> None:
+    """It is the same form, with a new token."""
+    host = new_host(config={"WTF_CSRF_ENABLED": True})
+    form = open_form(host.client("ada"))
+    client = host.client("ada")
+    refused = client.post(LIST, data=form)
+    assert refused.status_code == 422
+    shown_again = {**FORM, **form_fields(refused.text)}
+    assert client.post(LIST, data=shown_again).status_code == 200
+    assert says_that_it_exists(host, client, client.post(LIST, data=form))
+    assert is_made_once(host)
 
 
 def test_order_of_fields(host: Host) -> None:

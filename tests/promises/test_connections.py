@@ -249,6 +249,6 @@ def test_pool_of_any_kind(new_host: MakeHost, any_database_url: str, pool: str, 
         return
     # MariaDB's transactions see the past: whether the key was revoked since the host's began is
     # looked up beside it, where the pool has a connection to spare.
-    looks_beside = pool == "QueuePool" and hook is not hooks.leave_alone
-    assert len(opened) == (looks_beside and any_database_url.startswith("mysql"))
+    looks_beside = hook is not hooks.leave_alone and any_database_url.startswith("mysql")
+    assert len(opened) == (looks_beside and pool == "QueuePool")
     assert closed == []

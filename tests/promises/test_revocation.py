@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
 from flask import request
+from sqlalchemy.pool import NullPool
 
 from .. import databases
 from ..conftest import MakeHost
@@ -25,9 +27,24 @@ SNAPSHOTS = pytest.mark.parametrize(
 )
 
 
+# Each with a connection to spare, beside the host's and those of others.
+ROOM = {
+    "default": ({}, 0),
+    "busy": ({}, 4),
+    "small": ({"pool_size": 1, "max_overflow": 1}, 0),
+    "unlimited": ({"pool_size": 1, "max_overflow": -1}, 4),
+    "NullPool": ({"poolclass": NullPool}, 0),
+}
+
+
 @SNAPSHOTS
+@pytest.mark.parametrize(("pool", "busy"), ROOM.values(), ids=list(ROOM))
 def test_it_is_seen_past_a_transaction_that_sees_the_past(
-    new_host: MakeHost, any_database_url: str, options: dict[str, Any]
+    new_host: MakeHost,
+    any_database_url: str,
+    options: dict[str, Any],
+    pool: dict[str, Any],
+    busy: int,
 ) -> None:
     def read_and_have_it_revoked(db: Any) -> None:
         hooks.read(db)
@@ -38,11 +55,16 @@ def test_it_is_seen_past_a_transaction_that_sees_the_past(
     host = new_host(
         any_database_url,
         **before_ours(read_and_have_it_revoked),
-        config={"SQLALCHEMY_ENGINE_OPTIONS": options},
+        config={"SQLALCHEMY_ENGINE_OPTIONS": {**options, **pool}},
     )
     token, key_id = host.issue()
     assert host.client().get("/api/whoami", headers=bearer(token)).status_code == 200
-    answer = host.client().get(f"/api/whoami?revoke={key_id}", headers=bearer(token))
+    with ExitStack() as others:
+        with host.app.app_context():
+            engine = host.db.engine
+        for _ in range(busy):
+            others.enter_context(engine.connect())
+        answer = host.client().get(f"/api/whoami?revoke={key_id}", headers=bearer(token))
     assert answer.status_code == 401
     assert answer.get_json()["code"] == "revoked_key"
 
