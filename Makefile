@@ -44,6 +44,7 @@ lint: $(VENV)/lint.stamp
 
 types: $(VENV)/types.stamp
 	$(BIN)/mypy
+	PATH="$(CURDIR)/$(BIN):$$PATH" pyright typing_tests
 	PATH="$(CURDIR)/$(BIN):$$PATH" pyright --verifytypes flask_orgkeys --ignoreexternal
 
 bench: $(VENV)/bench.stamp
