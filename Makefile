@@ -1,4 +1,5 @@
-# Needs make and Python 3.11 or newer. Each target keeps its tools in .venv.
+# Needs make and Python 3.11 or newer. Each target keeps its tools in .venv, and the tests run in the
+# environments of tox, in .tox.
 
 PYTHON ?= python3
 ARGS ?=
@@ -7,13 +8,24 @@ BIN := $(VENV)/bin
 CATALOGS := flask_orgkeys/translations
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: help demo test docs translations lint types bench bench-peers clean
+TOX := $(BIN)/tox run --quiet --installpkg dist/*.whl
+VERSIONS := py312,py313,sqlalchemy20,lowest,bare
+# What the sdist is made of; "docs" without the dot would be the target.
+SOURCES := $(shell find $(addsuffix /.,flask_orgkeys tests typing_tests example_app benchmarks docs) \
+             *.md LICENSE Makefile pyproject.toml \
+             '(' -name __pycache__ -o -name _build ')' -prune -o -print 2>/dev/null)
+
+.PHONY: help demo test test-versions package venv docs translations lint types bench bench-peers clean
 
 help:
 	@echo "make demo     serve the example application on http://127.0.0.1:5000 (PORT=... for another)"
-	@echo "make test     run the tests (ARGS='-k revoke' for some of them)"
+	@echo "make test     run the tests against the built wheel (ARGS='-k revoke' for some of them)"
+	@echo "              (make test-versions: on the other Pythons, and on older dependencies)"
+	@echo "make package  build the sdist, and from it the wheel, into dist"
+	@echo "make venv     make .venv, with which to run single tests: .venv/bin/pytest tests/test_x.py"
 	@echo "make docs     build the documentation into docs/_build/html"
-	@echo "make translations   bring the catalogs up to date with the words of the pages"
+	@echo "make translations"
+	@echo "              bring the catalogs up to date with the words of the pages"
 	@echo "make lint     check style and formatting"
 	@echo "make types    check the types"
 	@echo "make bench    measure what a request with a key costs (ARGS=--quick for a small run)"
@@ -24,8 +36,15 @@ help:
 demo: $(VENV)/demo.stamp
 	$(BIN)/python -m example_app.demo
 
-test: $(VENV)/tests.stamp
-	$(BIN)/pytest $(ARGS)
+test: $(VENV)/package.stamp dist/stamp
+	$(TOX) -e tests -- $(ARGS)
+
+test-versions: $(VENV)/package.stamp dist/stamp
+	$(TOX) -e $(VERSIONS) -- $(ARGS)
+
+package: dist/stamp
+
+venv: $(VENV)/tests.stamp
 
 docs: $(VENV)/docs.stamp
 	$(BIN)/sphinx-build -n -W --keep-going -q docs docs/_build/html
@@ -54,7 +73,7 @@ bench-peers: $(VENV)/bench.stamp
 	$(BIN)/python -m benchmarks --peers $(ARGS)
 
 clean:
-	rm -rf $(VENV) .venv-peers build dist docs/_build .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info
+	rm -rf $(VENV) .venv-peers .tox build dist docs/_build .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info
 	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +
 
 # pip knows --group from 25.1 on.
@@ -73,6 +92,16 @@ $(VENV)/demo.stamp: $(VENV)/pip.stamp pyproject.toml
 
 $(VENV)/tests.stamp: $(VENV)/pip.stamp pyproject.toml
 	$(PIP) install --editable . --group tests
+	@touch $@
+
+$(VENV)/package.stamp: $(VENV)/pip.stamp pyproject.toml
+	$(PIP) install --group package
+	@touch $@
+
+dist/stamp: $(SOURCES) | $(VENV)/package.stamp
+	rm -rf dist
+	$(BIN)/python -m build --outdir dist . >/dev/null
+	$(BIN)/check-wheel-contents dist
 	@touch $@
 
 $(VENV)/docs.stamp: $(VENV)/pip.stamp pyproject.toml

@@ -39,8 +39,8 @@ def tree_of(module: str) -> ast.Module:
     return ast.parse((PACKAGE / f"{module}.py").read_text(encoding="utf-8"))
 
 
-def is_for_types(node: ast.AST) -> bool:
-    return isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+def is_for_types(node: ast.If) -> bool:
+    return ast.unparse(node.test) == "TYPE_CHECKING"
 
 
 def imported(module: str) -> Iterator[str]:
@@ -54,7 +54,9 @@ def imported(module: str) -> Iterator[str]:
             start = "." * node.level + (node.module or "")
             separator = "" if start.endswith(".") else "."
             yield from (f"{start}{separator}{alias.name}" for alias in node.names)
-        elif not is_for_types(node):
+        elif isinstance(node, ast.If) and is_for_types(node):
+            waiting.extend(node.orelse)
+        else:
             waiting.extend(ast.iter_child_nodes(node))
 
 
