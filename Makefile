@@ -52,7 +52,7 @@ docs: $(VENV)/docs.stamp
 translations: $(VENV)/tests.stamp
 	$(BIN)/pybabel --quiet extract --mapping pyproject.toml --no-location --sort-output --omit-header \
 	  --keyword UnfitText --keyword orgkeys_text --keyword orgkeys_text_plural:1,2 \
-	  --output $(CATALOGS)/orgkeys.pot .
+	  --output $(CATALOGS)/orgkeys.pot flask_orgkeys
 	$(BIN)/pybabel --quiet update --domain orgkeys --input-file $(CATALOGS)/orgkeys.pot \
 	  --output-dir $(CATALOGS) --no-fuzzy-matching --ignore-pot-creation-date
 	$(BIN)/pybabel --quiet compile --domain orgkeys --directory $(CATALOGS)

@@ -22,7 +22,7 @@ PACKAGE = Path(flask_orgkeys.__file__).parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 
 # Imported where the host has it, and nothing is lost where it has not.
-OPTIONAL = {"apispec", "pytest"}
+OPTIONAL = {"apispec", "flask_babel", "pytest"}
 
 
 @pytest.fixture
@@ -57,6 +57,7 @@ class TestWheel:
         kinds = {
             "modules": r"flask_orgkeys/\w+\.py",
             "templates": r"flask_orgkeys/templates/orgkeys/(snippets/)?\w+\.html",
+            "translations": r"flask_orgkeys/translations/(\w+/LC_MESSAGES/)?orgkeys\.(pot|po|mo)",
             "static files": r"flask_orgkeys/static/orgkeys\.(css|js)",
             "types": r"flask_orgkeys/py\.typed",
             "metadata": r"flask_orgkeys-[\w.]+\.dist-info/.+",

@@ -77,7 +77,7 @@ def extracted(tmp_path_factory: pytest.TempPathFactory) -> Catalog:
     command = ["pybabel", "--quiet", "extract", *options.replace("\\\n", " ").split()]
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(ROOT)
-        CommandLineInterface().run([*command, "--output", str(path), "."])
+        CommandLineInterface().run([*command, "--output", str(path), str(CATALOGS.parent)])
     return read_catalog(path)
 
 
