@@ -50,7 +50,8 @@ def pasted_app(tmp_path: Path) -> Iterator[tuple[dict[str, str], int]]:
     assert prepared.returncode == 0, prepared.stderr
     deploy_key, publish_key = prepared.stdout.splitlines()[-1].split()
     port = free_port()
-    with serving(serve.replace("5000", str(port)).split(), tmp_path, environment):
+    command = serve.removesuffix(" &").replace("5000", str(port))
+    with serving(command.split(), tmp_path, environment):
         yield {"DEPLOY_KEY": deploy_key, "PUBLISH_KEY": publish_key}, port
 
 
