@@ -14,8 +14,8 @@ from .doctor import UNSAFE, examine
 from .forms import NEVER
 from .guards import load_organization
 from .leaks import FORMATS, scan_rule
+from .selection import CURRENT, STATUSES
 from .state import AppState, state_of
-from .store import CURRENT, STATUSES
 from .texts import public_id
 
 commands: AppGroup = AppGroup("orgkeys", help="Manage the API keys of an organisation.")

@@ -15,9 +15,10 @@ from .errors import ConfigurationError
 from .guards import check_declared_scopes, exempt_guarded_views_from_csrf
 from .lookup import Lookup
 from .models import make_models
+from .selection import Selection
 from .settings import DEFAULTS, Settings
 from .state import EXTENSION_NAME, AppState, state_of
-from .store import Actor, IssuedKey, Selection, Store
+from .store import Actor, IssuedKey, Store
 from .views import make_blueprint, tab_for
 
 if TYPE_CHECKING:

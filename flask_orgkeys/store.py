@@ -17,27 +17,16 @@ import sqlalchemy as sa
 
 from . import tokens
 from .errors import KeyLimitReached, KeyNotFound, ReplayedCreation
-from .models import (
-    ACTIVE,
-    EXPIRED,
-    KEY_CREATED,
-    KEY_REVOKED,
-    REVOKED,
-    ApiKey,
-    Models,
-)
+from .models import ACTIVE, KEY_CREATED, KEY_REVOKED, ApiKey, Models
 from .organizations import LARGEST_INTEGER, can_hold, equals
+from .selection import Selection
 from .texts import (
-    LONGEST_SEARCH,
     check_idempotency_key,
     clean_actor,
     clean_address,
     clean_name,
     clean_scopes,
     fold,
-    is_storable,
-    public_id,
-    without_secret,
 )
 
 if TYPE_CHECKING:
@@ -46,18 +35,7 @@ if TYPE_CHECKING:
 
     from .settings import Settings
 
-CURRENT = "current"
-ALL = "all"
-STATUSES = (CURRENT, ACTIVE, EXPIRED, REVOKED, ALL)
-
-SORTS = ("name", "-name", "last_used", "-last_used", "expires", "-expires", "created", "-created")
-NEWEST_FIRST = "-created"
-
 _KEY_ID = re.compile(rf"[0-9A-Za-z]{{{tokens.ID_LENGTH}}}")
-_KEY_ID_START = re.compile(rf"[0-9A-Za-z]{{1,{tokens.ID_LENGTH}}}")
-
-_CONFLICT_STATES = ("40001", "40P01")  # PostgreSQL: serialization failure, deadlock
-_CONFLICT_NUMBERS = (1020, 1213)  # MariaDB: changed since the snapshot, deadlock
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,27 +60,6 @@ class Actor:
 
     name: str | None = None
     address: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Selection:
-    """Which keys of an organisation to list, and in which order.
-
-    :param status: one of :data:`STATUSES`. ``"current"`` is all but the revoked.
-    :param search: part of a name, in whatever case, or the start of an id or key. ``""``: any.
-    :param sort: one of :data:`SORTS`; a leading ``-`` turns the order round.
-    :raises ValueError: for another status or sort.
-    """
-
-    status: str = CURRENT
-    search: str = ""
-    sort: str = NEWEST_FIRST
-
-    def __post_init__(self) -> None:
-        if self.status not in STATUSES:
-            raise ValueError(f"status is one of {', '.join(STATUSES)}, not {self.status!r}")
-        if self.sort not in SORTS:
-            raise ValueError(f"sort is one of {', '.join(SORTS)}, not {self.sort!r}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,7 +166,7 @@ class Store:
         statement = (
             sa.select(self.models.ApiKey)
             .where(*self._selects(organization_id, selection, now, prefix))
-            .order_by(*self._order(selection.sort))
+            .order_by(*selection.order(self.models.ApiKey))
             .limit(None if limit is None else min(limit, LARGEST_INTEGER))
             .offset(min(offset, LARGEST_INTEGER))
         )
@@ -308,46 +265,8 @@ class Store:
     def _selects(
         self, organization_id: Any, selection: Selection, now: datetime, prefix: str
     ) -> list[sa.ColumnElement[bool]]:
-        key = self.models.ApiKey
-        conditions = [self._is_of(organization_id)]
-        unexpired = sa.or_(key.expires_at.is_(None), key.expires_at > now)
-        by_status: dict[str, list[sa.ColumnElement[bool]]] = {
-            CURRENT: [key.revoked_at.is_(None)],
-            ACTIVE: [key.revoked_at.is_(None), unexpired],
-            EXPIRED: [key.revoked_at.is_(None), key.expires_at <= now],
-            REVOKED: [key.revoked_at.is_not(None)],
-            ALL: [],
-        }
-        conditions += by_status[selection.status]
-        if selection.search:
-            conditions.append(self._matches(selection.search, prefix))
-        return conditions
-
-    def _matches(self, search: str, prefix: str) -> sa.ColumnElement[bool]:
-        key = self.models.ApiKey
-        if len(search) > LONGEST_SEARCH or not is_storable(search):
-            return sa.false()
-        search = without_secret(search, prefix)
-        match: sa.ColumnElement[bool] = key.folded_name.contains(fold(search), autoescape=True)
-        start = public_id(search, prefix)
-        if _KEY_ID_START.fullmatch(start):
-            # Not LIKE, which ignores case on SQLite.
-            match = sa.or_(match, sa.func.substr(key.id, 1, len(start)) == start)
-        return match
-
-    def _order(self, sort: str) -> tuple[sa.ColumnElement[Any], ...]:
-        key = self.models.ApiKey
-        # Databases differ in where they sort NULL. Never used is before all, never expiring after.
-        ascending: dict[str, list[Any]] = {
-            "name": [key.folded_name],
-            "last_used": [key.last_used_at.is_not(None), key.last_used_at],
-            "expires": [key.expires_at.is_(None), key.expires_at],
-            "created": [key.created_at],
-        }
-        columns = [*ascending[sort.removeprefix("-")], key.id]
-        if sort.startswith("-"):
-            return tuple(column.desc() for column in columns)
-        return tuple(column.asc() for column in columns)
+        conditions = selection.conditions(self.models.ApiKey, now=now, prefix=prefix)
+        return [self._is_of(organization_id), *conditions]
 
 
 def _aware(moment: datetime) -> datetime:
@@ -366,15 +285,3 @@ def _aware(moment: datetime) -> datetime:
 def _lock_number(organization_id: Any) -> int:
     digest = hashlib.sha256(f"orgkeys_key {organization_id}".encode()).digest()
     return int.from_bytes(digest[:8], signed=True)
-
-
-def is_conflict(error: BaseException) -> bool:
-    """Tell whether a transaction failed for the sake of another one at the same time: a deadlock,
-    two that cannot be put in an order, the same form sent twice. Done again, it has its answer.
-    """
-    if isinstance(error, sa.exc.IntegrityError):
-        return True
-    original = getattr(error, "orig", None)
-    state = getattr(original, "sqlstate", None) or getattr(original, "pgcode", None)
-    number = next(iter(getattr(original, "args", ())), None)
-    return state in _CONFLICT_STATES or number in _CONFLICT_NUMBERS

@@ -41,9 +41,10 @@ from .headers import UncachedHeaders
 from .language import gettext, ngettext
 from .models import REVOKED
 from .presentation import KEYS_PER_PAGE, KeyRow, Listing, Page
+from .selection import CURRENT, NEWEST_FIRST, SORTS, STATUSES
 from .state import state_of
-from .store import CURRENT, NEWEST_FIRST, SORTS, STATUSES, is_conflict
 from .texts import without_secret
+from .transactions import committed
 
 if TYPE_CHECKING:
     from .models import ApiKey
@@ -293,19 +294,8 @@ def _revoke(visit: Visit, key_id: str) -> Any:
     return redirect(visit.url("index", revoked=key_id, **_place()), 303)
 
 
-def _committed(change: Callable[[], T], retries: int = 2) -> T:
-    """Make a change and commit it; again where another one at the same time was in its way."""
-    transaction = state_of().orgkeys.db.session
-    try:
-        result = change()
-        transaction.commit()
-    except BaseException as error:
-        transaction.rollback()
-        if not retries or not is_conflict(error):
-            raise
-    else:
-        return result
-    return _committed(change, retries - 1)
+def _committed(change: Callable[[], T]) -> T:
+    return committed(state_of().orgkeys.db.session, change)
 
 
 def _asset(**arguments: Any) -> Response:

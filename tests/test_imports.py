@@ -18,8 +18,8 @@ LAYERS = (
     {"tokens", "scopes", "signals", "headers", "options"},
     {"errors"},
     {"settings", "models", "state", "leaks"},
-    {"texts", "drivers", "pools", "language"},
-    {"organizations"},
+    {"texts", "drivers", "pools", "language", "transactions"},
+    {"organizations", "selection"},
     {"store", "keytable"},
     {"lookup"},
     {"auth"},
@@ -84,7 +84,8 @@ def test_key_text_and_scopes_need_the_standard_library_alone(module: str) -> Non
 
 
 @pytest.mark.parametrize(
-    "module", ["models", "store", "lookup", "keytable", "drivers", "texts", "settings"]
+    "module",
+    ["models", "store", "selection", "lookup", "keytable", "drivers", "texts", "settings"],
 )
 def test_what_works_without_a_request_imports_none(module: str) -> None:
     from_flask = {name for name in imported(module) if name.partition(".")[0] == "flask"}

@@ -16,7 +16,7 @@ from bs4 import BeautifulSoup
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from flask_orgkeys import IssuedKey, errors
-from flask_orgkeys.store import SORTS, STATUSES
+from flask_orgkeys.selection import SORTS, STATUSES
 
 from . import databases
 from .conftest import MakeHost

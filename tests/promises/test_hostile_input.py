@@ -11,7 +11,8 @@ from flask.testing import FlaskClient
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from flask_orgkeys.store import SORTS, STATUSES, fold
+from flask_orgkeys.selection import SORTS, STATUSES
+from flask_orgkeys.texts import fold
 
 from .. import databases
 from ..host import Host, disposing, make_host

@@ -1,0 +1,42 @@
+"""Transactions that stand in one another's way."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import sqlalchemy as sa
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import scoped_session
+
+T = TypeVar("T")
+
+_CONFLICT_STATES = ("40001", "40P01")  # PostgreSQL: serialization failure, deadlock
+_CONFLICT_NUMBERS = (1020, 1213)  # MariaDB: changed since the snapshot, deadlock
+
+
+def committed(session: scoped_session[Any], change: Callable[[], T], retries: int = 2) -> T:
+    """Make a change and commit it; again where another one at the same time was in its way."""
+    try:
+        result = change()
+        session.commit()
+    except BaseException as error:
+        session.rollback()
+        if not retries or not is_conflict(error):
+            raise
+    else:
+        return result
+    return committed(session, change, retries - 1)
+
+
+def is_conflict(error: BaseException) -> bool:
+    """Tell whether a transaction failed for the sake of another one at the same time: a deadlock,
+    two that cannot be put in an order, the same form sent twice. Done again, it has its answer.
+    """
+    if isinstance(error, sa.exc.IntegrityError):
+        return True
+    original = getattr(error, "orig", None)
+    state = getattr(original, "sqlstate", None) or getattr(original, "pgcode", None)
+    number = next(iter(getattr(original, "args", ())), None)
+    return state in _CONFLICT_STATES or number in _CONFLICT_NUMBERS
