@@ -15,7 +15,7 @@ from werkzeug.local import LocalProxy
 from . import errors, signals, tokens
 from .keytable import StoredKey, Use
 from .lookup import DatabaseUnavailable
-from .models import as_utc, is_past
+from .models import ApiKey, as_utc, is_past
 from .state import state_of
 
 if TYPE_CHECKING:
@@ -170,7 +170,7 @@ class Authenticator:
                 stored = reader.find(token.id)
                 # Not before: it may have waited for the pool or the database.
                 now = datetime.now(UTC)
-                reason = self._reason_to_reject(token, stored, now)
+                reason = self.reason_to_reject(token, stored, now)
                 if stored is None or reason is not None:
                     return Rejected(reason or errors.InvalidKey, token.id)
                 use = self._use(token, stored, now)
@@ -183,9 +183,13 @@ class Authenticator:
             request_tearing_down.connect(_write_waiting_uses, self.app)
         return Accepted(token.id, stored)
 
-    def _reason_to_reject(
-        self, token: tokens.Token, stored: StoredKey | None, now: datetime
+    def reason_to_reject(
+        self, token: tokens.Token, stored: StoredKey | ApiKey | None, now: datetime
     ) -> type[errors.RequestRefused] | None:
+        """Return what a guard raises for a presented key, or ``None`` where it is valid.
+
+        :param stored: what the database has under its id.
+        """
         if stored is None or not tokens.verify(token.secret, stored.digest, self.settings.peppers):
             return errors.InvalidKey
         if stored.revoked_at is not None:

@@ -1,112 +1,173 @@
-"""The commands ``flask orgkeys ...``."""
+"""The commands ``flask orgkeys ...``, with those on a key at hand, on all keys, and on the app."""
 
 from __future__ import annotations
 
-import getpass
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import click
 from flask import current_app
-from flask.cli import AppGroup
 
+from . import tokens
+from .console import (
+    DAYS,
+    as_json,
+    by,
+    commands,
+    commit,
+    counted,
+    document,
+    login_name,
+    organization_id_of,
+    print_json,
+    print_table,
+    timestamp,
+)
 from .doctor import UNSAFE, examine
-from .forms import NEVER
-from .guards import load_organization
+from .guards import unused_scopes
+from .keycommands import print_key
 from .leaks import FORMATS, scan_rule
-from .selection import CURRENT, STATUSES
+from .routes import Route, routes_of
+from .scopes import undeclared
 from .state import AppState, state_of
-from .texts import public_id
+from .verification import ANY, verify
 
-commands: AppGroup = AppGroup("orgkeys", help="Manage the API keys of an organisation.")
+__all__ = ["commands"]
+
+LONGEST_INPUT_BYTES = 4096
 
 
-@commands.command("create")
-@click.argument("organization")
-@click.option("--name", required=True, help="What the key is for.")
-@click.option("--scope", "scopes", multiple=True, required=True, help="May be repeated.")
-@click.option("--expires-in", metavar="DAYS|never", help="Lifetime. [default: as on the page]")
-@click.option("--by", metavar="WHO", help="For the record. [default: cli:<your login name>]")
-def create(
-    organization: str, name: str, scopes: tuple[str, ...], expires_in: str | None, by: str | None
+@commands.command("verify")
+@click.argument("refused", metavar="", nargs=-1)
+@click.option("--scope", "scopes", multiple=True, help="That it has to hold. May be repeated.")
+@click.option("--organization", help="Whose it has to be, as the URL names it.")
+@as_json
+def verify_(
+    refused: tuple[str, ...], scopes: tuple[str, ...], organization: str | None, as_json: bool
 ) -> None:
-    """Create a key for ORGANIZATION, as its URL names it.
+    """Read a key from standard input, and say whose it is and whether it would pass.
 
-    Prints the key alone on standard output, so that it can be piped into a secret store. It is
-    not shown again.
+    The key is no argument, for those end in the shell's history, and is not printed. This is no use
+    of it. Exits with 1 where it would not pass.
     """
-    state = state_of()
-    organization_id = _organization_id(state, organization)
-    try:
-        issued = state.orgkeys.create_key(
-            organization_id,
-            name=name,
-            scopes=scopes,
-            expires_at=_expires_at(state, expires_in),
-            created_by=by or _login_name(),
+    if refused:
+        # Without what it was, which click would repeat.
+        raise click.UsageError(
+            "Give the key on standard input. Was it an argument just now? Then it is in the "
+            "shell's history: revoke it."
         )
-    except ValueError as error:
-        raise click.ClickException(str(error)) from error
-    state.orgkeys.db.session.commit()
-    key = issued.key
-    expires = "never expires" if key.expires_at is None else f"expires {key.expires_at:%Y-%m-%d}"
-    click.echo(f"Created {key.id} {key.name!r}: {' '.join(key.scopes)}; {expires}.", err=True)
-    click.echo(issued.token)
+    state = state_of()
+    unknown = undeclared(scopes, state.settings.scopes)
+    if unknown:
+        declared = ", ".join(map(repr, state.settings.scopes))
+        raise click.BadParameter(f"no such scope: {unknown[0]!r}; there is {declared}.")
+    wanted = ANY if organization is None else organization_id_of(state, organization)
+    verdict = verify(state, _token_from_input(state), scopes=scopes, organization_id=wanted)
+    code = None if verdict.refusal is None else verdict.refusal.problem_code
+    if as_json:
+        key = None if verdict.key is None else document(verdict.key, state.settings)
+        print_json({"passes": code is None, "code": code, "key": key})
+    else:
+        click.echo("It would pass." if code is None else f"It would be refused: {code}.")
+        if verdict.key is not None:
+            print_key(verdict.key, state)
+    if code is not None:
+        raise SystemExit(1)
 
 
-@commands.command("list")
-@click.argument("organization")
-@click.option("--status", type=click.Choice(STATUSES), default=CURRENT, show_default=True)
-def list_(organization: str, status: str) -> None:
-    """List the keys of ORGANIZATION, as its URL names it, newest first."""
-    state = state_of()
-    organization_id = _organization_id(state, organization)
-    now = datetime.now(UTC)
-    keys = state.orgkeys.list_keys(organization_id, status=status)
-    rows = [("ID", "STATUS", "LAST USED", "EXPIRES", "SCOPES", "NAME")]
-    rows += [
-        (
-            key.id,
-            key.status(now),
-            _minute(key.last_used_at),
-            _minute(key.expires_at),
-            " ".join(key.scopes),
-            key.name,
-        )
-        for key in keys
+@commands.command("prune")
+@click.option(
+    "--older-than",
+    type=DAYS,
+    metavar="DAYS",
+    required=True,
+    help="Only keys that were revoked or expired longer ago.",
+)
+@click.option("--batch", type=click.IntRange(1, 10_000), default=500, show_default=True)
+@click.option("--dry-run", is_flag=True, help="Say how many, and delete none.")
+@by
+@as_json
+def prune(older_than: int, batch: int, dry_run: bool, by: str | None, as_json: bool) -> None:
+    """Delete the rows of keys that ended long ago, in every organisation.
+
+    The audit record of each stays. Each batch is a transaction of its own, so that this can be
+    stopped, and run again, at any time.
+    """
+    orgkeys, actor = state_of().orgkeys, by or login_name()
+    ended_before = datetime.now(UTC) - timedelta(days=older_than)
+    total = orgkeys.count_ended_keys(ended_before)
+    pruned = 0
+    with _progress(0 if dry_run else total) as advance:
+        while not dry_run:
+            count = commit(lambda: orgkeys.prune_keys(ended_before, limit=batch, pruned_by=actor))
+            if not count:
+                break
+            pruned += count
+            advance(count)
+    if as_json:
+        print_json({"ended_before": timestamp(ended_before), "ended": total, "pruned": pruned})
+    elif dry_run:
+        click.echo(f"Would prune {counted(total)}.")
+    else:
+        click.echo(f"Pruned {counted(pruned)}.")
+
+
+@commands.command("routes")
+@click.option("--under", metavar="PATH", multiple=True, help="Where the API is. May be repeated.")
+@click.option(
+    "--open", "open_", metavar="ENDPOINT", multiple=True, help="One that needs no key on purpose."
+)
+@as_json
+def routes(under: tuple[str, ...], open_: tuple[str, ...], as_json: bool) -> None:
+    """Show every endpoint with the scopes that it demands, and the scopes that none demands.
+
+    With --under, an endpoint is one of the API where its URL rule is PATH or goes on from it, as
+    "/api" and "/api/o/<org_slug>" do. Exits with 1 where one of them takes requests without a key,
+    but for those that --open names, or where there is none.
+    """
+    app = current_app._get_current_object()  # type: ignore[attr-defined]
+    every, unused = routes_of(app), unused_scopes(app)
+    _check_options(every, under, open_)
+    shown = [route for route in every if not under or any(map(route.is_under, under))]
+    unguarded = [
+        route for route in shown if under and route.scopes is None and route.endpoint not in open_
     ]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        click.echo(
-            "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        )
+    if as_json:
+        documents = [[asdict(route) for route in some] for some in (shown, unguarded)]
+        print_json({"routes": documents[0], "unguarded": documents[1], "unused_scopes": unused})
+    else:
+        _print_routes(shown)
+        if unused:
+            click.echo(f"\nNo endpoint demands {', '.join(unused)}.")
+    if under and not shown:
+        raise click.ClickException(f"there is no endpoint under {' or '.join(under)}")
+    if unguarded:
+        names = ", ".join(dict.fromkeys(route.endpoint for route in unguarded))
+        raise click.ClickException(f"no key is needed for {names}")
 
 
-@commands.command("revoke")
-@click.argument("organization")
-@click.argument("key_id")
-@click.option("--by", metavar="WHO", help="For the record. [default: cli:<your login name>]")
-@click.option("--yes", is_flag=True, help="Do not ask.")
-def revoke(organization: str, key_id: str, by: str | None, yes: bool) -> None:
-    """Revoke a key of ORGANIZATION, as its URL names it. This cannot be undone.
+@commands.command("check")
+@as_json
+def check(as_json: bool) -> None:
+    """Name what is weak or missing in the app's set-up, with the remedy.
 
-    KEY_ID is the key's id, or its start as the pages show it.
+    Exits with 1 where something is unsafe.
     """
-    state = state_of()
-    organization_id = _organization_id(state, organization)
-    key_id = public_id(key_id, state.settings.prefix)
-    key = state.orgkeys.get_key(organization_id, key_id)
-    if key is None:
-        raise click.ClickException(f"organisation {organization!r} has no such API key")
-    if not yes:
-        last_used = f"last used {_minute(key.last_used_at)}"
-        click.confirm(f"Revoke {key.name!r}, {last_used}?", abort=True, err=True)
-    try:
-        revoked = state.orgkeys.revoke_key(organization_id, key_id, revoked_by=by or _login_name())
-    except ValueError as error:
-        raise click.ClickException(str(error)) from error
-    state.orgkeys.db.session.commit()
-    click.echo(f"{'Revoked' if revoked else 'Was revoked already:'} {key_id}", err=True)
+    findings = list(examine(current_app._get_current_object()))  # type: ignore[attr-defined]
+    is_safe = all(finding.severity != UNSAFE for finding in findings)
+    if as_json:
+        print_json({"safe": is_safe, "findings": [asdict(finding) for finding in findings]})
+    else:
+        for finding in findings:
+            click.echo(f"{finding.severity}: {finding.problem}\n  {finding.remedy}")
+        if is_safe:
+            click.echo("Nothing unsafe found.")
+    if not is_safe:
+        raise SystemExit(1)
 
 
 @commands.command("scan-rule")
@@ -122,47 +183,39 @@ def print_scan_rule(format_name: str) -> None:
     click.echo(scan_rule(format_name, state_of().settings.prefix), nl=False)
 
 
-@commands.command("check")
-def check() -> None:
-    """Name what is weak or missing in the app's set-up, with the remedy.
-
-    Exits with 1 where something is unsafe.
-    """
-    findings = list(examine(current_app._get_current_object()))  # type: ignore[attr-defined]
-    for finding in findings:
-        click.echo(f"{finding.severity}: {finding.problem}\n  {finding.remedy}")
-    if any(finding.severity == UNSAFE for finding in findings):
-        raise SystemExit(1)
-    click.echo("Nothing unsafe found.")
+def _token_from_input(state: AppState) -> tokens.Token | None:
+    # A function of its own, so that the raw text is in no frame that can fail later on: error
+    # trackers send the local variables of each.
+    if sys.stdin.isatty():
+        text = str(click.prompt("API key", hide_input=True, err=True))
+    else:
+        text = sys.stdin.buffer.read(LONGEST_INPUT_BYTES).decode("ascii", "replace")
+    return tokens.parse(text.strip(), state.settings.prefix)
 
 
-def _organization_id(state: AppState, slug: str) -> Any:
-    if state.orgkeys.load_organization is None:
-        raise click.ClickException("the app has no @orgkeys.organization_loader")
-    organization = load_organization(state, slug)
-    if organization is None:
-        raise click.ClickException(f"no organisation {slug!r}")
-    return organization.id
+@contextmanager
+def _progress(length: int) -> Iterator[Callable[[int], Any]]:
+    # Elsewhere than at a terminal click prints a line for it: cron would send a mail with it.
+    if not length or not sys.stderr.isatty():
+        yield lambda _: None
+        return
+    with click.progressbar(length=length, label="Pruning", file=sys.stderr) as bar:
+        yield bar.update
 
 
-def _expires_at(state: AppState, expires_in: str | None) -> datetime | None:
-    settings = state.settings
-    if expires_in == NEVER or (expires_in is None and settings.default_expiry_days is None):
-        if not settings.allow_no_expiry:
-            raise click.UsageError("ORGKEYS_ALLOW_NO_EXPIRY is off: give --expires-in DAYS.")
-        return None
-    text = str(settings.default_expiry_days) if expires_in is None else expires_in
-    if not (text.isascii() and text.isdecimal() and 1 <= len(text) <= 5 and int(text)):
-        raise click.BadParameter(f"{text!r}: write a number of days, or 'never'.")
-    return datetime.now(UTC) + timedelta(days=int(text))
+def _check_options(every: list[Route], under: tuple[str, ...], endpoints: tuple[str, ...]) -> None:
+    for path in under:
+        if not path.startswith("/"):
+            raise click.BadParameter(f"{path!r}: write a path, like '/api'.")
+    known = {route.endpoint for route in every}
+    unknown = [endpoint for endpoint in endpoints if endpoint not in known]
+    if unknown:
+        raise click.BadParameter(f"there is no endpoint {unknown[0]!r}.")
 
 
-def _login_name() -> str:
-    try:
-        return f"cli:{getpass.getuser()}"
-    except (KeyError, OSError):
-        return "cli"
-
-
-def _minute(moment: datetime | None) -> str:
-    return "never" if moment is None else f"{moment:%Y-%m-%d %H:%M}Z"
+def _print_routes(shown: list[Route]) -> None:
+    rows = [("ENDPOINT", "METHODS", "RULE", "SCOPES")]
+    for route in shown:
+        scopes = "-" if route.scopes is None else " ".join(route.scopes) or "(any key)"
+        rows.append((route.endpoint, ", ".join(route.methods), route.rule, scopes))
+    print_table(rows)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from .errors import ConfigurationError
-from .guards import check_declared_scopes, required_scopes
+from .guards import check_declared_scopes, unused_scopes
 from .state import state_of
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def examine(app: Flask) -> Iterator[Finding]:
     yield from _secret_key(app, has_pages)
     yield from _peppers(state)
     yield from _callbacks(state, has_pages)
-    yield from _scopes(app, state)
+    yield from _scopes(app)
     yield from _transport(app, has_pages)
     yield from _database(app, state)
 
@@ -103,12 +103,12 @@ def _callbacks(state: AppState, has_pages: bool) -> Iterator[Finding]:
         )
 
 
-def _scopes(app: Flask, state: AppState) -> Iterator[Finding]:
+def _scopes(app: Flask) -> Iterator[Finding]:
     try:
         check_declared_scopes(app)
     except ConfigurationError as error:
         yield Finding(UNSAFE, f"No request is served: {error}", "Declare the scope, or mend it.")
-    unused = [scope for scope in state.settings.scopes if scope not in required_scopes(app)]
+    unused = unused_scopes(app)
     if unused:
         yield Finding(
             ADVICE,

@@ -18,7 +18,7 @@ from .models import make_models
 from .selection import Selection
 from .settings import DEFAULTS, Settings
 from .state import EXTENSION_NAME, AppState, state_of
-from .store import Actor, IssuedKey, Store
+from .store import EVERY_ORGANIZATION, Actor, IssuedKey, Store
 from .views import make_blueprint, tab_for
 
 if TYPE_CHECKING:
@@ -188,6 +188,10 @@ class OrgKeys:
         sort: str = "-created",
         limit: int | None = None,
         offset: int = 0,
+        scope: str | None = None,
+        created_by: str | None = None,
+        unused_since: datetime | None = None,
+        expires_before: datetime | None = None,
     ) -> Sequence[models.ApiKey]:
         """Return keys of the organisation.
 
@@ -196,11 +200,24 @@ class OrgKeys:
         :param search: part of a name, or the start of an id.
         :param sort: ``"name"``, ``"last_used"``, ``"expires"`` or ``"created"``; with a leading
             ``-`` the other way round.
-        :raises ValueError: for another status or sort, or a negative limit or offset.
+        :param scope: one that the keys hold, by exact match.
+        :param created_by: who created them, as the host names its users.
+        :param unused_since: an aware time, after which they were neither used nor created.
+        :param expires_before: an aware time, before which they expire, or have expired.
+        :raises ValueError: for another status or sort, what is no scope, a time without a zone, or
+            a negative limit or offset.
         """
         return self._store.select(
             organization_id,
-            Selection(status=status, search=search, sort=sort),
+            Selection(
+                status=status,
+                search=search,
+                sort=sort,
+                scope=scope,
+                created_by=created_by,
+                unused_since=unused_since,
+                expires_before=expires_before,
+            ),
             now=datetime.now(UTC),
             prefix=state_of().settings.prefix,
             limit=limit,
@@ -212,6 +229,22 @@ class OrgKeys:
         return self._store.count(
             organization_id,
             Selection(status=status, search=search),
+            now=datetime.now(UTC),
+            prefix=state_of().settings.prefix,
+        )
+
+    def list_keys_created_by(
+        self, created_by: str, *, status: str = "current"
+    ) -> Sequence[models.ApiKey]:
+        """Return the keys that somebody created, in every organisation, newest first.
+
+        :param created_by: as the host names its users.
+        :param status: as for :meth:`list_keys`.
+        :raises ValueError: for another status, or a name that no record can hold.
+        """
+        return self._store.select(
+            EVERY_ORGANIZATION,
+            Selection(status=status, created_by=_named(created_by)),
             now=datetime.now(UTC),
             prefix=state_of().settings.prefix,
         )
@@ -228,12 +261,76 @@ class OrgKeys:
         """
         revoked = self._store.revoke(organization_id, key_id, actor=_actor(revoked_by))
         if revoked:
-            signals.key_revoked.send(
-                _app(),
-                _async_wrapper=_app().ensure_sync,
-                key=self._store.get(organization_id, key_id),
-            )
+            _send_revoked(self._store.get(organization_id, key_id))
         return revoked
+
+    def revoke_keys(
+        self,
+        organization_id: Any,
+        *,
+        created_by: str | None = None,
+        revoked_by: str | None = None,
+    ) -> Sequence[models.ApiKey]:
+        """Revoke all keys of the organisation in ``db.session``, and flush. The caller commits.
+        It cannot be undone.
+
+        :param created_by: only those that this user created, as the host names its users.
+        :param revoked_by: who revokes them, as the host names its users; up to 255 characters.
+        :return: the keys that this revoked. Those that were revoked already keep their first time
+            and actor.
+        :raises ValueError: where a user's name is none that the record can hold.
+        """
+        return self._revoke_all(organization_id, Selection(created_by=created_by), revoked_by)
+
+    def revoke_keys_created_by(
+        self, created_by: str, *, revoked_by: str | None = None
+    ) -> Sequence[models.ApiKey]:
+        """Revoke all keys that somebody created, in every organisation: for off-boarding. As
+        :meth:`revoke_keys` otherwise.
+
+        :param created_by: as the host names its users.
+        """
+        selection = Selection(created_by=_named(created_by))
+        return self._revoke_all(EVERY_ORGANIZATION, selection, revoked_by)
+
+    def count_ended_keys(self, ended_before: datetime) -> int:
+        """Return how many keys :meth:`prune_keys` would delete without a limit."""
+        return self._store.count_ended(ended_before)
+
+    def prune_keys(
+        self, ended_before: datetime, *, limit: int = 500, pruned_by: str | None = None
+    ) -> int:
+        """Delete the rows of keys that ended before a time, in every organisation, and flush. The
+        caller commits. The audit record of each stays, and says that it was pruned.
+
+        A pruned key is refused as an unknown one, no longer as revoked or expired.
+
+        :param ended_before: an aware time in the past. A key ends when it is revoked or expires.
+        :param limit: how many rows at most, so that the transaction stays short.
+        :param pruned_by: who deletes them, as the host names its users; up to 255 characters.
+        :return: how many were deleted; 0 when there is none left.
+        :raises ValueError: where the time has no zone or is yet to come, or the limit is under 1.
+        """
+        return self._store.prune(ended_before, limit=limit, actor=_actor(pruned_by))
+
+    def _revoke_all(
+        self, organization_id: Any, selection: Selection, revoked_by: str | None
+    ) -> Sequence[models.ApiKey]:
+        actor = _actor(revoked_by)
+        revoked = self._store.revoke_all(organization_id, selection, actor=actor)
+        for key in revoked:
+            _send_revoked(key)
+        return revoked
+
+
+def _named(created_by: str) -> str:
+    if not isinstance(created_by, str):
+        raise ValueError(f"created_by is a text, not {created_by!r}")
+    return created_by
+
+
+def _send_revoked(key: models.ApiKey | None) -> None:
+    signals.key_revoked.send(_app(), _async_wrapper=_app().ensure_sync, key=key)
 
 
 def _template_context() -> dict[str, Any]:

@@ -204,6 +204,12 @@ def required_scopes(app: Flask) -> set[str]:
     return {scope for _, _, guard in _all_guarded_rules(app) for scope in guard.scopes}
 
 
+def unused_scopes(app: Flask) -> list[str]:
+    """Return the declared scopes that no guard of an app requires, in their order."""
+    required = required_scopes(app)
+    return [scope for scope in state_of(app).settings.scopes if scope not in required]
+
+
 def exempt_guarded_views_from_csrf(app: Flask) -> None:
     """Let Flask-WTF's ``CSRFProtect`` pass requests to guarded views.
 

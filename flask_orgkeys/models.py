@@ -33,6 +33,7 @@ REVOKED = "revoked"
 
 KEY_CREATED = "created"
 KEY_REVOKED = "revoked"
+KEY_PRUNED = "pruned"
 
 _TIMES = ("created_at", "expires_at", "last_used_at", "revoked_at")
 
@@ -93,7 +94,7 @@ class Event(_Row):
         key_id: Mapped[str]
         """The key's public id; no foreign key, so that the record outlives the key's row."""
         action: Mapped[str]
-        """:data:`KEY_CREATED` or :data:`KEY_REVOKED`."""
+        """``"created"``, ``"revoked"`` or ``"pruned"``: its row was deleted."""
         occurred_at: Mapped[datetime]
         actor: Mapped[str | None]
         address: Mapped[str | None]
@@ -128,6 +129,24 @@ def as_utc(value: datetime) -> datetime:
         return value if value.tzinfo is UTC else value.astimezone(UTC)
     # Like ``value.replace(tzinfo=UTC)``, in a fifth of its time.
     return _UTC_EPOCH + (value - _NAIVE_EPOCH)
+
+
+def to_utc(value: datetime, name: str) -> datetime:
+    """Return a time from outside in UTC.
+
+    :param name: what it is called, for the errors.
+    :raises ValueError: where it is none, has no time zone, or lies beyond the calendar in UTC.
+    """
+    if not isinstance(value, datetime):
+        raise ValueError(f"{name} is a datetime, not {value!r}")
+    if value.tzinfo is None or value.utcoffset() is None:
+        raise ValueError(
+            f"{name} has no time zone: write datetime.now(UTC) + timedelta(days=90), for example"
+        )
+    try:
+        return value.astimezone(UTC)
+    except OverflowError as error:
+        raise ValueError(f"{name} lies outside of the years 1 to 9999 in UTC") from error
 
 
 def make_models(

@@ -1,7 +1,7 @@
 """Management of keys, in the host's session: flushes, never commits.
 
-Every query is by organisation. A key of another organisation is as absent as one that does not
-exist.
+Every query is by organisation, but for those that say :data:`EVERY_ORGANIZATION`, and pruning. A
+key of another organisation is as absent as one that does not exist.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -17,9 +17,9 @@ import sqlalchemy as sa
 
 from . import tokens
 from .errors import KeyLimitReached, KeyNotFound, ReplayedCreation
-from .models import ACTIVE, KEY_CREATED, KEY_REVOKED, ApiKey, Models
+from .models import ACTIVE, KEY_CREATED, KEY_PRUNED, KEY_REVOKED, ApiKey, Models, to_utc
 from .organizations import LARGEST_INTEGER, can_hold, equals
-from .selection import Selection
+from .selection import CURRENT, Selection
 from .texts import (
     check_idempotency_key,
     clean_actor,
@@ -34,6 +34,11 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import scoped_session
 
     from .settings import Settings
+
+EVERY_ORGANIZATION: Any = object()
+"""In the place of an organisation's id, where all are meant: no id that a host may have lost."""
+
+ROWS_AT_ONCE = 500
 
 _KEY_ID = re.compile(rf"[0-9A-Za-z]{{{tokens.ID_LENGTH}}}")
 
@@ -101,7 +106,7 @@ class Store:
         held = clean_scopes(scopes, settings)
         created_by = clean_actor(actor.name)
         if expires_at is not None:
-            expires_at = _aware(expires_at)
+            expires_at = to_utc(expires_at, "expires_at")
         if idempotency_key is not None:
             check_idempotency_key(idempotency_key)
             self._refuse_replay(organization_id, idempotency_key)
@@ -205,6 +210,85 @@ class Store:
         self.session.flush()
         return True
 
+    def revoke_all(
+        self, organization_id: Any, selection: Selection, *, actor: Actor
+    ) -> list[ApiKey]:
+        """Revoke all selected keys that are not yet, and add their audit records, and flush both.
+
+        :param selection: its status and order do not count.
+        :return: those that this revoked; the others keep their first time and actor.
+        """
+        now = datetime.now(UTC)
+        revoked_by = clean_actor(actor.name)
+        current = replace(selection, status=CURRENT)
+        self._lock_if_sqlite()
+        # By their ids: a search under locks would lock all that MariaDB looks at.
+        ids = self.session.scalars(
+            sa.select(self.models.ApiKey.id)
+            .where(*self._selects(organization_id, current, now, prefix=""))
+            .order_by(self.models.ApiKey.id)
+        ).all()
+        revoked = []
+        for start in range(0, len(ids), ROWS_AT_ONCE):
+            for key in self._locked(ids[start : start + ROWS_AT_ONCE]):
+                if key.revoked_at is None:
+                    key.revoked_at, key.revoked_by = now, revoked_by
+                    record = (key.organization_id, key.id, KEY_REVOKED, now, revoked_by)
+                    self._record(*record, actor.address)
+                    revoked.append(key)
+            self.session.flush()
+        return revoked
+
+    def count_ended(self, ended_before: datetime) -> int:
+        """Return how many keys, of all organisations, were revoked or expired before a time.
+
+        :raises ValueError: where it has no time zone, or is yet to come.
+        """
+        ended = _is_ended(self.models.ApiKey, ended_before)
+        count = sa.select(sa.func.count()).select_from(self.models.ApiKey).where(ended)
+        return self.session.scalar(count) or 0
+
+    def prune(self, ended_before: datetime, *, limit: int, actor: Actor) -> int:
+        """Delete keys that were revoked or expired before a time, of all organisations, and add
+        their audit records, and flush both.
+
+        :param limit: how many at most.
+        :return: how many.
+        :raises ValueError: where the time has no zone or is yet to come, or the limit is under 1.
+        """
+        if limit < 1:
+            raise ValueError("limit is 1 or more")
+        key_class, now, pruned_by = self.models.ApiKey, datetime.now(UTC), clean_actor(actor.name)
+        ended = _is_ended(key_class, ended_before)
+        self._lock_if_sqlite()
+        ids = self.session.scalars(
+            sa.select(key_class.id).where(ended).order_by(key_class.id).limit(limit)
+        ).all()
+        keys = self._locked(ids)
+        for key in keys:
+            record = (key.organization_id, key.id, KEY_PRUNED, now, pruned_by)
+            self._record(*record, actor.address)
+        self.session.flush()
+        self.session.execute(sa.delete(key_class).where(key_class.id.in_([key.id for key in keys])))
+        return len(keys)
+
+    def _locked(self, ids: Sequence[str]) -> Sequence[ApiKey]:
+        """Return those keys that there still are, as they are now, for this transaction to change:
+        others wait for its end.
+        """
+        key = self.models.ApiKey
+        statement = sa.select(key).where(key.id.in_(ids)).order_by(key.id).with_for_update()
+        return self.session.scalars(statement.execution_options(populate_existing=True)).all()
+
+    def _lock_if_sqlite(self) -> None:
+        if self._dialect_name() == "sqlite":
+            # Changes nothing, but takes the one lock there is for writing.
+            self.session.execute(sa.update(self.models.ApiKey).where(sa.false()).values(name=""))
+
+    def _dialect_name(self) -> str:
+        connection = self.session.connection(bind_arguments={"mapper": self.models.ApiKey})
+        return connection.dialect.name
+
     def _is(self, organization_id: Any, key_id: str) -> tuple[sa.ColumnElement[bool], ...]:
         return self._is_of(organization_id), self.models.ApiKey.id == key_id
 
@@ -220,14 +304,13 @@ class Store:
         live = self._count(organization_id, Selection(status=ACTIVE), now, prefix="")
         # Creations wait for one another until their transactions end. Otherwise two at once would
         # each count without the other.
-        arguments = {"mapper": self.models.ApiKey}
-        dialect = self.session.connection(bind_arguments=arguments).dialect.name
+        dialect = self._dialect_name()
         if dialect == "postgresql":
             lock = sa.func.pg_advisory_xact_lock(_lock_number(organization_id))
+            arguments = {"mapper": self.models.ApiKey}
             self.session.execute(sa.select(lock), bind_arguments=arguments)
         elif dialect == "sqlite":
-            # Changes nothing, but takes the one lock there is for writing.
-            self.session.execute(sa.update(self.models.ApiKey).where(sa.false()).values(name=""))
+            self._lock_if_sqlite()
         else:
             live = live.with_for_update()
         if (self.session.scalar(live) or 0) >= limit:
@@ -266,20 +349,16 @@ class Store:
         self, organization_id: Any, selection: Selection, now: datetime, prefix: str
     ) -> list[sa.ColumnElement[bool]]:
         conditions = selection.conditions(self.models.ApiKey, now=now, prefix=prefix)
+        if organization_id is EVERY_ORGANIZATION:
+            return conditions
         return [self._is_of(organization_id), *conditions]
 
 
-def _aware(moment: datetime) -> datetime:
-    if not isinstance(moment, datetime):
-        raise ValueError(f"expires_at is a datetime, not {moment!r}")
-    if moment.tzinfo is None or moment.utcoffset() is None:
-        raise ValueError(
-            "expires_at has no time zone: write datetime.now(UTC) + timedelta(days=90), for example"
-        )
-    try:
-        return moment.astimezone(UTC)
-    except OverflowError as error:
-        raise ValueError("expires_at lies outside of the years 1 to 9999 in UTC") from error
+def _is_ended(key: type[ApiKey], before: datetime) -> sa.ColumnElement[bool]:
+    before = to_utc(before, "ended_before")
+    if before > datetime.now(UTC):
+        raise ValueError("ended_before is yet to come: keys that are alive would be deleted")
+    return sa.or_(key.revoked_at < before, key.expires_at < before)
 
 
 def _lock_number(organization_id: Any) -> int:

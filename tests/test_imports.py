@@ -24,8 +24,9 @@ LAYERS = (
     {"lookup"},
     {"auth"},
     {"guards", "limiter"},
-    {"forms", "presentation", "examples", "openapi", "revocation"},
-    {"views", "doctor", "testing"},
+    {"forms", "presentation", "examples", "openapi", "revocation", "routes"},
+    {"views", "doctor", "testing", "verification", "console"},
+    {"keycommands"},
     {"cli"},
     {"extension"},
     {"__init__"},
@@ -93,7 +94,10 @@ def test_what_works_without_a_request_imports_none(module: str) -> None:
     assert from_flask & {"flask", "flask.request", "flask.g", "flask.session"} == set()
 
 
-@pytest.mark.parametrize("module", ["views", "forms", "presentation", "guards", "auth", "cli"])
+@pytest.mark.parametrize(
+    "module",
+    ["views", "forms", "presentation", "guards", "auth", "console", "keycommands", "cli", "routes"],
+)
 def test_what_answers_requests_holds_no_sql(module: str) -> None:
     used = {
         node.attr

@@ -1,0 +1,57 @@
+"""What would become of a request with a key, told without one: nothing is written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from .errors import InsufficientScope, InvalidKey, OrganizationNotFound, RequestRefused
+from .models import ApiKey
+from .state import AppState
+from .tokens import Token
+
+ANY: Any = object()
+"""In the place of an organisation's id: whichever it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What became of it.
+
+    :param refusal: what a guard would raise, or ``None`` where it would let the key pass.
+    :param key: the stored key, where the secret is right.
+    """
+
+    refusal: type[RequestRefused] | None
+    key: ApiKey | None = None
+
+
+def verify(
+    state: AppState, token: Token | None, *, scopes: Iterable[str] = (), organization_id: Any = ANY
+) -> Verdict:
+    """Decide about a key as a guard does.
+
+    :param token: the presented key; ``None`` where it was malformed.
+    :param scopes: those that the guard would require.
+    :param organization_id: that of the URL.
+    """
+    if token is None:
+        return Verdict(InvalidKey)
+    session = state.orgkeys.db.session
+    key = session.get(state.orgkeys.ApiKey, token.id, populate_existing=True)
+    refusal = state.authenticator.reason_to_reject(token, key, datetime.now(UTC))
+    if key is None or refusal is InvalidKey:
+        return Verdict(InvalidKey)
+    if refusal is None:
+        refusal = _reason_to_refuse(key, scopes, organization_id)
+    return Verdict(refusal, key)
+
+
+def _reason_to_refuse(
+    key: ApiKey, scopes: Iterable[str], organization_id: Any
+) -> type[RequestRefused] | None:
+    if organization_id is not ANY and key.organization_id != organization_id:
+        return OrganizationNotFound
+    return None if set(key.scopes).issuperset(scopes) else InsufficientScope
