@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
+from jinja2 import TemplateNotFound
 
 from .errors import ConfigurationError
 from .guards import check_declared_scopes, unused_scopes
@@ -21,6 +22,14 @@ UNSAFE = "unsafe"
 ADVICE = "advice"
 
 MIN_SECRET_KEY_BYTES = 16
+
+# What bounds the wait for a server that hangs, by driver. PyMySQL's connect_timeout ends when the
+# server accepts the connection.
+_TIMEOUTS = {
+    "psycopg": "connect_timeout",
+    "psycopg2": "connect_timeout",
+    "pymysql": "read_timeout",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +57,7 @@ def examine(app: Flask) -> Iterator[Finding]:
     yield from _callbacks(state, has_pages)
     yield from _scopes(app)
     yield from _transport(app, has_pages)
+    yield from _layout(app, state, has_pages)
     yield from _database(app, state)
 
 
@@ -127,6 +137,19 @@ def _transport(app: Flask, has_pages: bool) -> Iterator[Finding]:
         )
 
 
+def _layout(app: Flask, state: AppState, has_pages: bool) -> Iterator[Finding]:
+    name = state.settings.base_template
+    try:
+        if has_pages:
+            app.jinja_env.get_template(name)
+    except TemplateNotFound:
+        yield Finding(
+            UNSAFE,
+            f"There is no template {name!r}: every page fails.",
+            "Name your layout in ORGKEYS_BASE_TEMPLATE, or leave that out.",
+        )
+
+
 def _database(app: Flask, state: AppState) -> Iterator[Finding]:
     key_table = sa.inspect(state.orgkeys.ApiKey).local_table
     tables = [key_table, key_table.metadata.tables["orgkeys_event"]]
@@ -143,12 +166,13 @@ def _database(app: Flask, state: AppState) -> Iterator[Finding]:
             "Start it, or mend SQLALCHEMY_DATABASE_URI.",
         )
         return
-    if engine.dialect.name == "postgresql" and not _has_connect_timeout(app, engine.url):
+    timeout = _TIMEOUTS.get(engine.dialect.driver)
+    if timeout is not None and timeout not in _connect_args(app, engine.url):
         yield Finding(
             ADVICE,
-            "The database connection has no connect_timeout: while the server hangs, so does each "
+            f"The database connection has no {timeout}: while the server hangs, so does each "
             "request with a key.",
-            'Set SQLALCHEMY_ENGINE_OPTIONS = {"connect_args": {"connect_timeout": 3}}.',
+            f'Set SQLALCHEMY_ENGINE_OPTIONS = {{"connect_args": {{"{timeout}": 3}}}}.',
         )
 
 
@@ -178,6 +202,6 @@ def _sqlite_foreign_keys(connection: sa.Connection) -> Iterator[Finding]:
         )
 
 
-def _has_connect_timeout(app: Flask, url: sa.URL) -> bool:
+def _connect_args(app: Flask, url: sa.URL) -> dict[str, Any]:
     options = app.config.get("SQLALCHEMY_ENGINE_OPTIONS") or {}
-    return "connect_timeout" in {**url.query, **options.get("connect_args", {})}
+    return {**url.query, **options.get("connect_args", {})}

@@ -224,11 +224,23 @@ class OrgKeys:
             offset=offset,
         )
 
-    def count_keys(self, organization_id: Any, *, status: str = "current", search: str = "") -> int:
-        """Return how many keys :meth:`list_keys` would return without a limit."""
+    def count_keys(
+        self,
+        organization_id: Any,
+        *,
+        status: str = "current",
+        search: str = "",
+        expires_before: datetime | None = None,
+    ) -> int:
+        """Return how many keys :meth:`list_keys` would return without a limit.
+
+        :param status: as for :meth:`list_keys`.
+        :param search: as for :meth:`list_keys`.
+        :param expires_before: as for :meth:`list_keys`.
+        """
         return self._store.count(
             organization_id,
-            Selection(status=status, search=search),
+            Selection(status=status, search=search, expires_before=expires_before),
             now=datetime.now(UTC),
             prefix=state_of().settings.prefix,
         )

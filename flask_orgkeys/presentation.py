@@ -121,7 +121,7 @@ class Listing:
     has_revoked: bool
     """Whether an organisation with nothing to show has revoked keys."""
     expiring_soon: int
-    """How many keys on the page expire within :data:`EXPIRES_SOON`."""
+    """How many keys of the organisation expire within :data:`EXPIRES_SOON`."""
 
 
 def _moment(value: datetime | None, now: datetime) -> Moment | None:

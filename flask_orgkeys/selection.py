@@ -113,6 +113,9 @@ class Selection:
 def _matches(key: type[ApiKey], search: str, prefix: str) -> sa.ColumnElement[bool]:
     if len(search) > LONGEST_SEARCH or not is_storable(search):
         return sa.false()
+    if search in (prefix, f"{prefix}_"):
+        # The start of every key.
+        return sa.true()
     search = without_secret(search, prefix)
     match: sa.ColumnElement[bool] = key.folded_name.contains(fold(search), autoescape=True)
     start = public_id(search, prefix)

@@ -39,8 +39,8 @@ from .forms import CreateKeyForm, RevokeKeyForm
 from .guards import UNANSWERED, load_organization, matched_arguments
 from .headers import UncachedHeaders
 from .language import gettext, ngettext
-from .models import REVOKED
-from .presentation import KEYS_PER_PAGE, KeyRow, Listing, Page
+from .models import ACTIVE, REVOKED
+from .presentation import EXPIRES_SOON, KEYS_PER_PAGE, KeyRow, Listing, Page
 from .selection import CURRENT, NEWEST_FIRST, SORTS, STATUSES
 from .state import state_of
 from .texts import without_secret
@@ -351,7 +351,9 @@ def _listing(visit: Visit) -> Listing:
         query=query,
         is_empty=is_empty,
         has_revoked=is_empty and orgkeys.count_keys(organization_id, status=REVOKED) > 0,
-        expiring_soon=sum(row.expires_soon is not None for row in rows),
+        expiring_soon=orgkeys.count_keys(
+            organization_id, status=ACTIVE, expires_before=visit.now + EXPIRES_SOON
+        ),
     )
 
 

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from flask_orgkeys import require_scope
 from flask_orgkeys.doctor import ADVICE, UNSAFE
 
+from . import databases
 from .conftest import MakeHost
 from .host import Host
 
@@ -127,13 +128,22 @@ def test_unanswering_database_is_unsafe(strong_host: Host) -> None:
     assert "does not answer" in output
 
 
-def test_hanging_database_is_bounded_by_advice(new_host: MakeHost, postgresql_url: str) -> None:
-    host = new_host(postgresql_url, config=STRONG)
+@pytest.mark.parametrize("any_database_url", databases.SERVERS, indirect=True)
+def test_hanging_database_is_bounded_by_advice(new_host: MakeHost, any_database_url: str) -> None:
+    timeout = "read_timeout" if any_database_url.startswith("mysql") else "connect_timeout"
+    host = new_host(any_database_url, config=STRONG)
     exit_code, output = check(host)
     assert exit_code == 0
-    assert "connect_timeout" in output
-    host.app.config["SQLALCHEMY_ENGINE_OPTIONS"] = {"connect_args": {"connect_timeout": 3}}
+    assert f"has no {timeout}" in output
+    host.app.config["SQLALCHEMY_ENGINE_OPTIONS"] = {"connect_args": {timeout: 3}}
     assert check(host) == (0, "Nothing unsafe found.\n")
+
+
+def test_missing_layout_is_unsafe(new_host: MakeHost) -> None:
+    config = {**STRONG, "ORGKEYS_BASE_TEMPLATE": "nowhere.html"}
+    exit_code, output = check(new_host(config=config))
+    assert exit_code == 1
+    assert "There is no template 'nowhere.html'" in output
 
 
 def test_undeclared_scope_is_said_to_serve_nothing(strong_host: Host) -> None:

@@ -422,6 +422,9 @@ class TestList:
             ({"sort": "expires"}, ["short", "long", "plain"]),
             ({"sort": "-expires"}, ["plain", "long", "short"]),
             ({"q": "o", "status": "all", "sort": "name"}, ["gone", "long", "short"]),
+            ({"q": "orgk"}, ["long", "short", "plain"]),
+            ({"q": "orgk_"}, ["long", "short", "plain"]),
+            ({"q": "org"}, []),
         ],
     )
     def test_query(self, stocked: Host, query: dict[str, str], names: list[str]) -> None:

@@ -292,7 +292,7 @@ class TestGerman:
         page = full(babel_host("de"))
         text = text_of(page)
         assert '<html lang="de">' in page
-        assert "2 Schlüssel auf dieser Seite laufen innerhalb von zwei Wochen ab." in text
+        assert "2 Schlüssel laufen innerhalb von zwei Wochen ab." in text
         assert "Läuft in 3 Tagen ab" in text
         assert re.search(r"Abgelaufen vor 1 Tag 1\. November 2026(,| um) 09:30:00 UTC", text)
         assert "von ada" in text
