@@ -1,4 +1,4 @@
-"""100,000 keys in one organisation: a page in few statements and little text (promise 16)."""
+"""100,000 keys in one organisation: a page in few statements, rows and little text (promise 16)."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from ..host import Host
 
 KEYS = 100_000
 MAX_STATEMENTS = 10
+ROWS_A_PAGE = 25
 MAX_BYTES = 500_000
 
 
@@ -53,19 +54,20 @@ def large_host(new_host: MakeHost, large_database_url: str) -> Host:
 
 
 @contextmanager
-def counted_statements(host: Host) -> Iterator[list[str]]:
-    statements: list[str] = []
+def counted_rows(host: Host) -> Iterator[list[int]]:
+    """How many rows each statement is answered by. SQLite's driver does not know, and says -1."""
+    rows: list[int] = []
 
-    def count(_c: Any, _cursor: Any, statement: str, *_: Any) -> None:
-        statements.append(statement)
+    def count(_c: Any, cursor: Any, *_: Any) -> None:
+        rows.append(cursor.rowcount)
 
     with host.app.app_context():
         engine = host.db.engine
-    sa.event.listen(engine, "before_cursor_execute", count)
+    sa.event.listen(engine, "after_cursor_execute", count)
     try:
-        yield statements
+        yield rows
     finally:
-        sa.event.remove(engine, "before_cursor_execute", count)
+        sa.event.remove(engine, "after_cursor_execute", count)
 
 
 def test_first_last_and_searched_page_are_bounded(large_host: Host) -> None:
@@ -80,9 +82,10 @@ def test_first_last_and_searched_page_are_bounded(large_host: Host) -> None:
         "sort=-last_used": "Pipeline",
         "sort=expires": "Pipeline",
     }.items():
-        with counted_statements(large_host) as statements:
+        with counted_rows(large_host) as rows:
             answer = client.get(f"/o/acme/api-keys?{query}")
         assert answer.status_code == 200
         assert expected in answer.text, query
-        assert 1 <= len(statements) <= MAX_STATEMENTS, query
+        assert 1 <= len(rows) <= MAX_STATEMENTS, query
+        assert max(rows) <= ROWS_A_PAGE, query
         assert len(answer.data) <= MAX_BYTES, query
