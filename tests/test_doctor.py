@@ -56,6 +56,7 @@ def test_strong_set_up_passes(strong_host: Host) -> None:
     [
         ({"SECRET_KEY": None}, UNSAFE, "SECRET_KEY is not set"),
         ({"SECRET_KEY": "short"}, UNSAFE, "SECRET_KEY has 5 characters"),
+        ({"SECRET_KEY": "k" * 15}, UNSAFE, "SECRET_KEY has 15 characters"),
         ({"WTF_CSRF_ENABLED": False}, UNSAFE, "WTF_CSRF_ENABLED is off"),
         ({"SESSION_COOKIE_SECURE": False}, UNSAFE, "SESSION_COOKIE_SECURE is off"),
         ({"ORGKEYS_PEPPERS": []}, ADVICE, "ORGKEYS_PEPPERS is empty"),
