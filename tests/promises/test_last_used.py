@@ -264,30 +264,30 @@ def test_last_used_can_be_switched_off(new_host: MakeHost) -> None:
     assert last_used_at(host, key_id) is None
 
 
+@of_files_and_servers
 def test_late_write_neither_turns_back_nor_repeats_nor_touches_another_column(
-    new_host: MakeHost, any_database_url: str
+    any_host: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    host = new_host(any_database_url, **before_ours(read))
-    token, key_id = host.issue()
+    monkeypatch.setattr(keytable, "RETRY_SECONDS", 0)
+    any_host.app.add_url_rule("/reads", view_func=lambda: str(read(any_host.db)))
+    token, key_id = any_host.issue()
     later = NOW + timedelta(seconds=1)
-
-    @host.app.get("/is-overtaken")
-    @require_key
-    def is_overtaken() -> str:
-        host.db.session.rollback()
-        read(host.db)
-        with connection_of_another_process(host) as connection:
-            connection.execute(
-                sa.update(key_table(host)).values(last_used_at=later, name="renamed")
-            )
-            connection.commit()
-        return ""
-
-    # The first use waits for the transaction of the hook, and is written when the view ends it.
-    with time_machine.travel(NOW - timedelta(hours=1), tick=False):
-        host.client().get("/is-overtaken", headers=bearer(token))
-    assert last_used_at(host, key_id) == later
-    assert host.key(key_id).name == "renamed"
+    with (
+        engine_of_another_process(url_of(any_host)) as engine,
+        engine.connect() as connection,
+    ):
+        connection.execute(
+            sa.update(key_table(any_host)).values(last_used_at=later, name="renamed")
+        )
+        # Read before the other process commits, and written after.
+        with time_machine.travel(NOW - timedelta(hours=1), tick=False):
+            answer = any_host.client().get("/api/whoami", headers=bearer(token))
+        assert answer.json is not None
+        assert answer.json["name"] == "CI"
+        connection.commit()
+    any_host.client().get("/reads")
+    assert last_used_at(any_host, key_id) == later
+    assert any_host.key(key_id).name == "renamed"
 
 
 def test_clock_that_steps_back_does_not_turn_last_used_back(any_host: Host) -> None:
