@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from flask_orgkeys import scopes
 
 from .conftest import MakeHost
-from .host import bearer
+from .host import Host, bearer
 
 DECLARED = {"b": "The second", "a": "The first", "a:write": "Writes"}
 
@@ -87,6 +87,17 @@ def test_several_scopes_are_all_needed(new_host: MakeHost, held: list[str], stat
 
     answer = host.client().post("/api/publish-and-deploy", headers=bearer(token))
     assert answer.status_code == status
+
+
+def test_a_key_that_is_left_without_scopes_opens_no_endpoint_that_needs_one(any_host: Host) -> None:
+    token, key_id = any_host.issue()
+    with any_host.app.app_context():
+        any_host.db.session.get_one(any_host.orgkeys.ApiKey, key_id).scopes = []
+        any_host.db.session.commit()
+
+    client = any_host.client()
+    assert client.post("/api/deploy", headers=bearer(token)).status_code == 403
+    assert client.post("/api/o/acme/deployments", headers=bearer(token)).status_code == 403
 
 
 def test_a_scope_that_is_no_longer_declared_grants_what_it_says_and_no_more(
