@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -91,16 +92,27 @@ def test_a_look_up_that_is_cut_short_leaves_no_connection_out(
     assert whoami(host, token) == 200
 
 
+def dispose(engine: sa.Engine) -> None:
+    engine.dispose()
+
+
+def invalidate(engine: sa.Engine) -> None:
+    """Its place in the pool stays, and is filled when it is next lent."""
+    with engine.connect() as connection:
+        connection.invalidate()
+
+
 @servers
+@pytest.mark.parametrize("lose_connection", [dispose, invalidate])
 def test_connections_that_cannot_be_opened_do_not_use_up_the_pool(
-    new_host: MakeHost, any_database_url: str
+    new_host: MakeHost, any_database_url: str, lose_connection: Callable[[sa.Engine], None]
 ) -> None:
     host = new_host(any_database_url, config={"SQLALCHEMY_ENGINE_OPTIONS": SMALL_POOL})
     token, _ = host.issue()
     assert whoami(host, token) == 200
     with host.app.app_context():
         engine = host.db.engine
-        engine.dispose()
+    lose_connection(engine)
 
     def refuse(*_: Any) -> None:
         raise sa.exc.OperationalError("connect", None, OSError("refused"))
