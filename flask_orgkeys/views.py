@@ -23,6 +23,7 @@ from flask import (
     url_for,
 )
 from flask_login import current_user
+from jinja2 import BaseLoader, ChoiceLoader, FileSystemLoader, PrefixLoader
 from werkzeug.exceptions import HTTPException, ServiceUnavailable
 from werkzeug.wrappers import Response
 
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
 logger: logging.Logger = logging.getLogger("flask_orgkeys")
 
 STATIC_FOLDER = Path(__file__).parent / "static"
+TEMPLATE_FOLDER = Path(__file__).parent / "templates"
 ASSET_MAX_AGE_SECONDS = 3600
 
 CONTENT_SECURITY_POLICY = "; ".join(
@@ -103,7 +105,8 @@ T = TypeVar("T")
 
 def make_blueprint() -> Blueprint:
     """Make the settings pages, to be mounted under a prefix that has the organisation."""
-    blueprint = Blueprint("orgkeys", __name__, template_folder="templates")
+    blueprint = Blueprint("orgkeys", __name__)
+    blueprint.jinja_loader = _template_loader()
     blueprint.after_request(_add_page_headers)
     for error in UNANSWERED:
         blueprint.register_error_handler(error, _unavailable)
@@ -118,6 +121,14 @@ def make_blueprint() -> Blueprint:
         blueprint.add_url_rule(rule, endpoint, guarded, methods=[method], strict_slashes=False)
     blueprint.add_url_rule("/assets/<path:filename>", "asset", _asset)
     return blueprint
+
+
+def _template_loader() -> BaseLoader:
+    """Load each template by two names: ``orgkeys/list.html``, which a host's own file goes before,
+    and ``!orgkeys/list.html``, which stays ours, so that the host's file can extend it.
+    """
+    originals = FileSystemLoader(TEMPLATE_FOLDER / "orgkeys")
+    return ChoiceLoader([FileSystemLoader(TEMPLATE_FOLDER), PrefixLoader({"!orgkeys": originals})])
 
 
 def may_manage(organization: Any) -> bool:

@@ -89,6 +89,23 @@ def test_the_quickstart_ends_with_pages_that_an_administrator_can_open(reader: R
     assert "orgk_" in client.post(page, data=new).text
 
 
+def test_templates_of_the_page_on_theming_are_those_that_the_app_shows(reader: Reader) -> None:
+    reader.follow(DOCS / "theming.md")
+    client = import_module("app").app.test_client()
+    page = "/o/acme/api-keys"
+    client.post("/sign-in", data={"email": "admin@acme.example", "password": "correct horse"})
+
+    answer = client.get(page)
+    assert "How we name our keys" in answer.text
+    assert answer.text.count("History</a>") == answer.text.count('aria-label="Revoke ') == 2
+    assert "style-src 'self' https://cdn" in answer.headers["Content-Security-Policy"]
+    form = form_fields(client.get(f"{page}/new").text)
+    new = {**form, "name": "CI", "scopes": "app:publish", "expires_in": "30"}
+    created = client.post(page, data=new).text
+    assert "Put it into the vault, as <code>acme/" in created
+    assert "GitHub Actions" not in created.partition("<dialog")[2]
+
+
 @pytest.mark.parametrize("page", [*PAGES, README], ids=by_name)
 def test_every_block_is_of_a_language_that_is_run(page: Path) -> None:
     """As Markdown's own parser finds the blocks, so that none can hide from the reader."""

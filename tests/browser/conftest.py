@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -22,10 +21,11 @@ from playwright.sync_api import (
     expect,
     sync_playwright,
 )
-from werkzeug.serving import WSGIRequestHandler, make_server
 
 from tests.databases import skip_or_fail
 from tests.host import Host, disposing, make_host
+
+from .server import serving
 
 expect.set_options(timeout=10_000)
 
@@ -104,15 +104,8 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     url = f"sqlite:///{tmp_path_factory.mktemp('browser') / 'host.sqlite'}"
     with disposing(make_host(url, config={"WTF_CSRF_ENABLED": True})) as host:
         _add_pages(host)
-        server = make_server("127.0.0.1", 0, host.app, threaded=True, request_handler=QuietHandler)
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-        thread.start()
-        try:
-            yield Site(host, server.port)
-        finally:
-            server.shutdown()
-            thread.join(timeout=10)
-            server.server_close()
+        with serving(host.app) as port:
+            yield Site(host, port)
 
 
 @pytest.fixture
@@ -225,8 +218,3 @@ class Console:
         """Whether it only tells that a page came with a status like 422."""
         is_load = message.text.startswith("Failed to load resource: the server responded")
         return is_load and message.location["url"] in self._documents
-
-
-class QuietHandler(WSGIRequestHandler):
-    def log_request(self, *arguments: object) -> None:
-        pass

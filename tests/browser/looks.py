@@ -28,6 +28,13 @@ def sideways(page: Page) -> int:
     )
 
 
+def brightness(page: Page, selector: str) -> float:
+    """How bright the background of an element is, from 0 to 255."""
+    colour = page.locator(selector).evaluate("it => getComputedStyle(it).backgroundColor")
+    red, green, blue = (int(part) for part in colour[4:-1].split(", "))
+    return (red + green + blue) / 3
+
+
 @cache
 def _axe() -> Axe:
     return Axe()

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from flask import Flask
 from playwright.sync_api import Page, expect
-from werkzeug.serving import make_server
 
 import example_app
 from example_app.seed import PASSWORD
 from tests.host import bearer
 
-from .conftest import OpenPage, QuietHandler
+from .conftest import OpenPage
 from .looks import sideways, violations
 from .pages import KEYS, create_dialog, create_key, created_dialog, row
+from .server import serving
 
 DEPLOYMENTS = "/api/o/acme/projects/storefront/deployments"
 
@@ -37,15 +36,8 @@ def cockpit(tmp_path: Path) -> Iterator[Flask]:
 
 @pytest.fixture
 def cockpit_url(cockpit: Flask) -> Iterator[str]:
-    server = make_server("127.0.0.1", 0, cockpit, threaded=True, request_handler=QuietHandler)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.port}"
-    finally:
-        server.shutdown()
-        thread.join(timeout=10)
-        server.server_close()
+    with serving(cockpit) as port:
+        yield f"http://127.0.0.1:{port}"
 
 
 def sign_in(page: Page, email: str, then: str) -> None:

@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from .conftest import OpenPage, Site
-from .looks import sideways, violations
+from .looks import brightness, sideways, violations
 from .pages import (
     KEYS,
     LONGEST_NAME,
@@ -157,12 +157,6 @@ class TestDarkMode:
         assert brightness(page, "table") > 200
         create_link(page).click()
         assert brightness(page, "dialog") > 200
-
-
-def brightness(page: Page, selector: str) -> float:
-    colour = page.locator(selector).evaluate("it => getComputedStyle(it).backgroundColor")
-    red, green, blue = (int(part) for part in colour[4:-1].split(", "))
-    return (red + green + blue) / 3
 
 
 def test_the_colours_of_a_host(site: Site, page: Page) -> None:
