@@ -862,6 +862,7 @@ class TestScopesOfTheForm:
             "app": ["app:publish", *(f"app:{b}" for b in "wxyz")],
             "project": ["project:read-rc", "project:deploy"],
             "db": [f"db:{b}" for b in "wxyz"],
+            "Other": ["admin"],
         }
         assert {box["value"] for box in soup.select("fieldset input")} == set(scopes)
         assert len(soup.select("[data-orgkeys-all]")) == 4
