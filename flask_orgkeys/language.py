@@ -7,7 +7,7 @@ before ours.
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -78,7 +78,10 @@ def relative(moment: datetime, now: datetime) -> str:
     """Return a time as seen from now, like "3 minutes ago" or "in 9 days"."""
     babel = _babel()
     if babel is not None:
-        return str(babel.format_timedelta(moment - now, add_direction=True))
+        left = moment - now
+        # Babel counts in a larger unit from 0.85 of it on: ten days would be "in 1 week".
+        threshold = 2 if abs(left) >= timedelta(days=2) else 0.85
+        return str(babel.format_timedelta(left, threshold=threshold, add_direction=True))
     if moment > now:
         return f"in {humanize.naturaldelta(moment - now)}"
     # As a duration: given two times, humanize compares them in the process' local time.

@@ -322,6 +322,24 @@ class TestGerman:
         host = babel_host("de", config={"ORGKEYS_EXPIRY_DAYS": (3_650, 90)})
         assert "3.650 Tage (bis 30.10.2036)" in text_of(form(host))
 
+    @pytest.mark.parametrize(
+        ("left", "words"),
+        [
+            (timedelta(minutes=20), "Läuft in 20 Minuten ab"),
+            (timedelta(days=1), "Läuft in 1 Tag ab"),
+            (timedelta(days=2), "Läuft in 2 Tagen ab"),
+            (timedelta(days=10), "Läuft in 10 Tagen ab"),
+            (timedelta(days=13), "Läuft in 13 Tagen ab"),
+            (timedelta(days=90), "in 3 Monaten"),
+        ],
+    )
+    def test_how_many_days_are_left(
+        self, babel_host: NewBabelHost, left: timedelta, words: str
+    ) -> None:
+        host = babel_host("de")
+        host.issue(expires_at=NOW + left)
+        assert words in text_of(host.client("ada").get(LIST).text)
+
     def test_the_time_zone_of_the_host(self, babel_host: NewBabelHost) -> None:
         host = babel_host("de", config={"BABEL_DEFAULT_TIMEZONE": "Europe/Berlin"})
         host.issue(expires_at=NOW + timedelta(days=30))
