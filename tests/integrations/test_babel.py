@@ -16,7 +16,9 @@ from babel.messages.frontend import CommandLineInterface
 from babel.messages.mofile import read_mo, write_mo
 from babel.messages.pofile import read_po
 from bs4 import BeautifulSoup, Tag
+from flask import render_template_string
 from flask_babel import Babel, lazy_gettext
+from sqlalchemy import select
 
 from flask_orgkeys import errors
 from flask_orgkeys.language import CATALOGS
@@ -211,8 +213,37 @@ def created(host: Host) -> str:
 
 @state
 def revocation(host: Host) -> str:
+    client = host.client("ada")
+    token, key_id = host.issue(name="Schlüssel")
+    unused = client.get(f"{LIST}/{key_id}/revoke").text
+    assert host.client().get("/open", headers={"Authorization": f"Bearer {token}"}).json
+    return unused + client.get(f"{LIST}/{key_id}/revoke").text
+
+
+@state
+def out_of_date(host: Host) -> str:
     _, key_id = host.issue(name="Schlüssel")
-    return host.client("ada").get(f"{LIST}/{key_id}/revoke").text
+    host.app.config["WTF_CSRF_ENABLED"] = True
+    client = host.client("ada")
+    data = {"name": "Schlüssel", "scopes": "project:deploy", "expires_in": "30"}
+    pages = [client.post(path, data=data) for path in (LIST, f"{LIST}/{key_id}/revoke")]
+    assert [page.status_code for page in pages] == [422, 422]
+    return "".join(page.text for page in pages)
+
+
+@state
+def tab(host: Host) -> str:
+    @host.app.get("/o/<org_slug>/settings")
+    def settings(org_slug: str) -> str:
+        wanted = select(host.Organization).where(host.Organization.slug == org_slug)
+        return render_template_string(
+            '{% from "orgkeys/_tab.html" import api_keys_tab with context %}'
+            "{{ api_keys_tab(organization) }}",
+            organization=host.db.session.scalar(wanted),
+        )
+
+    users = ("ada", "sam")
+    return "".join(host.client(user).get("/o/acme/settings").text for user in users)
 
 
 LEFT, RIGHT = "⟦", "⟧"
@@ -239,7 +270,17 @@ def marking_catalogs(tmp_path_factory: pytest.TempPathFactory, extracted: Catalo
 
 
 # What is read aloud or shown, beside the text itself.
-ATTRIBUTES = ("aria-label", "placeholder", "title", "alt", "data-label", "data-copied")
+ATTRIBUTES = (
+    "aria-label",
+    "placeholder",
+    "title",
+    "alt",
+    "data-label",
+    "data-copied",
+    "data-selected",
+)
+# Times, which Babel words, and code.
+LEFT_OUT = "time, time + [role=tooltip], strong:has(+ .orgkeys-muted), strong + .orgkeys-muted, pre"
 # What is in no language, or the host's.
 TOOLS = {"curl", "GitHub Actions", "GitLab CI", "Python", "ORG_API_KEY"}
 DATA = {"Acme", "Schlüssel", "ada", "CI", "nichts", *TOOLS, *SCOPES, *SCOPES.values()}
@@ -248,7 +289,7 @@ DATA = {"Acme", "Schlüssel", "ada", "CI", "nichts", *TOOLS, *SCOPES, *SCOPES.va
 def unmarked_words(page: str) -> list[str]:
     """Give the words of a page that have not been translated."""
     soup = BeautifulSoup(page, "html.parser")
-    for tag in soup.select("time, time + [role=tooltip], pre"):
+    for tag in soup.select(LEFT_OUT):
         tag.decompose()
     texts = [text for text in soup.stripped_strings if text != "html"]
     for tag in soup.find_all(True):
@@ -280,6 +321,21 @@ class TestEveryWord:
         }
         page = form(babel_host("eo", config=config))
         assert page.count(marked("Select all")) == 5
+
+    @pytest.mark.parametrize("limit", [1, 2])
+    def test_at_the_limit(
+        self, babel_host: NewBabelHost, marking_catalogs: Path, limit: int
+    ) -> None:
+        config = {
+            "BABEL_TRANSLATION_DIRECTORIES": str(marking_catalogs),
+            "ORGKEYS_MAX_KEYS": limit,
+        }
+        host = babel_host("eo", config=config)
+        for _ in range(limit):
+            host.issue()
+        page = created(host)
+        assert "the most it may have" in page
+        assert unmarked_words(page) == []
 
     def test_there_is_none_where_nothing_is_marked(self) -> None:
         """As long as this fails to find them, the other tests find nothing either."""
@@ -339,6 +395,19 @@ class TestGerman:
         host = babel_host("de")
         host.issue(expires_at=NOW + left)
         assert words in text_of(host.client("ada").get(LIST).text)
+
+    def test_other_words_of_the_host(self, babel_host: NewBabelHost, tmp_path: Path) -> None:
+        """They go before ours, which stay for everything else."""
+        catalog = Catalog(locale="de", domain="orgkeys", fuzzy=False)
+        catalog.add("Scopes", "Befugnisse")
+        path = tmp_path / "de" / "LC_MESSAGES" / "orgkeys.mo"
+        path.parent.mkdir(parents=True)
+        with path.open("wb") as file:
+            write_mo(file, catalog)
+        host = babel_host("de", config={"BABEL_TRANSLATION_DIRECTORIES": str(tmp_path)})
+        page = BeautifulSoup(form(host), "html.parser")
+        assert [legend.get_text() for legend in page.find_all("legend")] == ["Befugnisse"]
+        assert "Kein Ablauf" in page.get_text()
 
     def test_the_time_zone_of_the_host(self, babel_host: NewBabelHost) -> None:
         host = babel_host("de", config={"BABEL_DEFAULT_TIMEZONE": "Europe/Berlin"})
