@@ -90,7 +90,8 @@ class SQLite(Driver):
         cursor = connection.execute(*call)
         row = cursor.fetchone()
         cursor.close()
-        if connection.in_transaction:
+        if getattr(connection, "autocommit", None) is False:
+            # Any other is idle still, or in the transaction of a thread that shares it.
             connection.rollback()
         return row
 

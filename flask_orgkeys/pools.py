@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+from threading import RLock
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy.pool import QueuePool
+from sqlalchemy.pool import QueuePool, StaticPool
 
 if TYPE_CHECKING:
     from sqlalchemy.pool import Pool, PoolProxiedConnection
+
+
+# Python's sqlite3 crashes where two threads use one connection at once.
+_LOCK_OF_SHARED = RLock()
 
 
 class Loan:
@@ -26,13 +32,22 @@ class Loan:
     :raises sqlalchemy.exc.TimeoutError: where the pool has none to give.
     """
 
-    __slots__ = ("_entry", "_proxy", "connection", "kept")
+    __slots__ = ("_entry", "_lock", "_proxy", "connection", "kept")
 
     def __init__(self, pool: Pool) -> None:
         self._proxy: PoolProxiedConnection | None = None
         self._entry: Any
         self.connection: Any
         self.kept: dict[str, Any] | None = None
+        self._lock = _LOCK_OF_SHARED if isinstance(pool, StaticPool) else nullcontext()
+        self._lock.__enter__()
+        try:
+            self._borrow(pool)
+        except BaseException:
+            self._lock.__exit__(None, None, None)
+            raise
+
+    def _borrow(self, pool: Pool) -> None:
         if _needs_proxy(pool):
             self._proxy = pool.connect()
             self.connection = self._proxy.dbapi_connection
@@ -51,19 +66,21 @@ class Loan:
         :param error: what went wrong with it, if anything: without a proxy that would reset it, it
             is closed then, and opened anew for the next one.
         """
-        if self._proxy is not None:
-            self._proxy.close()
-            return
-        if error is not None:
-            self._entry.invalidate(error)
-        self._entry.checkin(_fairy_was_created=False)
+        try:
+            if self._proxy is not None:
+                self._proxy.close()
+                return
+            if error is not None:
+                self._entry.invalidate(error)
+            self._entry.checkin(_fairy_was_created=False)
+        finally:
+            self._lock.__exit__(None, None, None)
 
     def invalidate(self, error: BaseException) -> None:
         """Give it back to be closed, for the database has ended it."""
         if self._proxy is not None:
             self._proxy.invalidate(error)
-        else:
-            self.give_back(error)
+        self.give_back(error)
 
 
 def _needs_proxy(pool: Pool) -> bool:

@@ -6,6 +6,7 @@ import pytest
 from flask.testing import FlaskClient
 from flask_admin import Admin
 from flask_admin.contrib.sqla import ModelView
+from flask_babel import Babel
 
 from ..host import Host
 
@@ -34,6 +35,8 @@ class ApiKeyView(ModelView):
 @pytest.fixture
 def client(host: Host) -> FlaskClient:
     """A client of a host whose administrators see keys in Flask-Admin."""
+    # Where Flask-Babel is installed, Flask-Admin needs it set up.
+    Babel(host.app)
     Admin(host.app).add_view(ApiKeyView(host.orgkeys.ApiKey, host.db, endpoint="keys"))
     return host.client()
 
