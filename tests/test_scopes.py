@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flask_orgkeys import scopes
+from flask_orgkeys import current_key, require_key, scopes
 
 from .conftest import MakeHost
 from .host import Host, bearer
@@ -87,6 +87,18 @@ def test_several_scopes_are_all_needed(new_host: MakeHost, held: list[str], stat
 
     answer = host.client().post("/api/publish-and-deploy", headers=bearer(token))
     assert answer.status_code == status
+
+
+def test_has_scope_goes_by_the_exact_name(host: Host) -> None:
+    near = ["project", "project:", "project:deplo", "project:deploy:all", "Project:Deploy", "*", ""]
+
+    @host.app.get("/scopes")
+    @require_key
+    def which() -> list[str]:
+        return [scope for scope in ["project:deploy", *near] if current_key.has_scope(scope)]
+
+    token, _ = host.issue(scopes=["project:deploy"])
+    assert host.client().get("/scopes", headers=bearer(token)).json == ["project:deploy"]
 
 
 def test_a_key_that_is_left_without_scopes_opens_no_endpoint_that_needs_one(any_host: Host) -> None:
