@@ -38,7 +38,9 @@ LIMITS = [
     (apps.GUARDED, WRONG_SECRET, 180_000),
     (apps.GUARDED, MISSING_SCOPE, 195_000),
     (apps.GUARDED, VALID, 190_000),
-    (IN_ORGANIZATION, VALID, 220_000),
+    # 200,000 to 227,000: of the million and a half around them, which are the host's ORM, some are
+    # the garbage collector's, which has its own times.
+    (IN_ORGANIZATION, VALID, 245_000),
 ]
 
 
