@@ -78,8 +78,12 @@ class Run:
         """Time every app in one interleaved run."""
         with ExitStack() as stack:
             filled = [stack.enter_context(self._filled(kind, keys)) for keys in self.size.keys]
+            copies = [
+                stack.enter_context(databases.copied(database, self._directory))
+                for database in filled
+            ]
             self.found["machine"].update(databases.version(filled[0]))
-            timed = subjects.of_apps(filled)
+            timed = subjects.of_apps(filled, copies)
             if with_peers:
                 joined = peers.joined(filled[0], self._directory, self._progress)
                 others = stack.enter_context(joined)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import secrets
+import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,7 @@ def filled(kind: str, size: int, directory: Path) -> Iterator[Database]:
             db = app.extensions["sqlalchemy"]
             db.create_all()
             _fill(db.engine, db.metadata.tables, key_set)
+            db.engine.dispose()
         try:
             yield Database(kind, url, key_set)
         finally:
@@ -52,8 +54,21 @@ def filled(kind: str, size: int, directory: Path) -> Iterator[Database]:
 
 
 @contextmanager
-def empty(kind: str, directory: Path) -> Iterator[str]:
-    """Make an empty database; give its URL; drop it."""
+def copied(database: Database, directory: Path) -> Iterator[Database]:
+    """Make a copy of a database that nobody is connected to."""
+    original = make_url(database.url).database or ""
+    with empty(database.kind, directory, template=original) as url:
+        if database.kind == SQLITE:
+            shutil.copyfile(original, make_url(url).database or "")
+        try:
+            yield replace(database, url=url)
+        finally:
+            apps.close_connections()
+
+
+@contextmanager
+def empty(kind: str, directory: Path, template: str = "template1") -> Iterator[str]:
+    """Make a database, empty but for what is in PostgreSQL's template; give its URL; drop it."""
     name = f"orgkeys_benchmark_{secrets.token_hex(6)}"
     if kind == SQLITE:
         path = directory / f"{name}.sqlite"
@@ -65,7 +80,7 @@ def empty(kind: str, directory: Path) -> Iterator[str]:
         return
     admin = connect_to_server()
     with admin.connect() as connection:
-        connection.execute(sa.text(f"CREATE DATABASE {name}"))
+        connection.execute(sa.text(f"CREATE DATABASE {name} TEMPLATE {template}"))
     try:
         yield _rendered(SERVER.set(database=name))
     finally:

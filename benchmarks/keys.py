@@ -15,7 +15,6 @@ SCOPE = "project:deploy"
 OTHER_SCOPE = "app:publish"
 ORGANIZATIONS = 100
 
-WRITTEN = 2_000
 REVOKED = 500
 LIMITED = 500
 STALE = 5_000
@@ -26,8 +25,8 @@ _UNKNOWN_FROM = 100_000_000
 class KeySet:
     """The keys of one database, by number.
 
-    :param size: valid keys of a fresh last use. Behind them come some for whoever writes at each
-        request, some revoked, some that lack the scope, and some that were never used.
+    :param size: valid keys of a fresh last use. Behind them come some revoked, some that lack the
+        scope, and some that were never used.
     """
 
     size: int
@@ -37,13 +36,8 @@ class KeySet:
         return range(self.size)
 
     @property
-    def written(self) -> range:
-        """Valid keys for whoever writes at each request, so that others read unwritten rows."""
-        return range(self.size, self.size + WRITTEN)
-
-    @property
     def revoked(self) -> range:
-        return range(self.written.stop, self.written.stop + REVOKED)
+        return range(self.size, self.size + REVOKED)
 
     @property
     def limited(self) -> range:

@@ -75,17 +75,15 @@ def timing_targets(kind: str, samples: Samples) -> list[Row]:
         ),
     ]
     if largest != smallest:
-        found += _size_targets(kind, samples, valid, ours(VALID, size=largest))
+        many = ours(VALID, size=largest)
+        found.append(
+            _target(
+                f"{kind}: {largest:,} keys, divided by {smallest:,}",
+                timing.ratio_of_costs(samples, many, valid),
+                1.15,
+            )
+        )
     return found
-
-
-def _size_targets(kind: str, samples: Samples, few: Label, many: Label) -> list[Row]:
-    name = f"{kind}: {many.size:,} keys, divided by {few.size:,}"
-    of_added = timing.added(samples, many) / timing.added(samples, few)
-    return [
-        _target(f"{name}: the request", timing.ratio_of_costs(samples, many, few), 1.15),
-        _target(f"{name}: its added cost", of_added, 1.15),
-    ]
 
 
 def instruction_rows(counted: dict[Label, int]) -> list[Row]:

@@ -6,6 +6,7 @@ import random
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from flask import Flask
@@ -57,6 +58,11 @@ class Label:
     def bare(self) -> Label:
         """Return what this is compared with."""
         return Label(self.bare_app, self.route, NO_HEADER, bare_app=self.bare_app)
+
+    @property
+    def writes(self) -> bool:
+        """Tell whether each request writes."""
+        return self.app == apps.NAIVE or self.case == TOUCHING
 
 
 @dataclass(frozen=True)
@@ -142,8 +148,7 @@ CASES = (NO_HEADER, FOREIGN, BAD_CHECKSUM, UNKNOWN, WRONG_SECRET, REVOKED, MISSI
 def requests(app: Flask, label: Label, key_set: KeySet) -> Requests:
     """Return the requests of a label."""
     which, credential, status = _CREDENTIALS[label.case]
-    # Whoever writes at each request writes to keys that nobody else reads.
-    numbers: range = key_set.written if label.app == apps.NAIVE else getattr(key_set, which)
+    numbers: range = getattr(key_set, which)
     if label.route == apps.OPEN or label.app == apps.BARE:
         status = "200"
     return Requests(app, _environs(label, numbers, credential), status)
@@ -173,27 +178,27 @@ def _pick(label: Label, numbers: range) -> Iterator[int]:
         yield hot if label.keys == HOT else chance.choice(numbers)
 
 
-def of_apps(databases: Sequence[Database]) -> list[Subject]:
-    """Return every subject on databases of one kind, of which the first is the smallest."""
+def of_apps(databases: Sequence[Database], copies: Sequence[Database]) -> list[Subject]:
+    """Return every subject on databases of one kind, of which the first is the smallest.
+
+    :param copies: of the databases, for those that write: where one connection to SQLite commits,
+        every other reads its pages anew.
+    """
+    app_of = cache(apps.make_app)
     found = [
         Subject(label, requests(app, label, database.keys).prepare, weight)
-        for database in databases
-        for app_name, labels in _labels(database.keys.size, database is databases[0]).items()
-        for app in [apps.make_app(app_name, database.url)]
-        for label, weight in labels
+        for database, copy in zip(databases, copies, strict=True)
+        for label, weight in _labels(database.keys.size, database is databases[0])
+        for app in [app_of(label.app, (copy if label.writes else database).url)]
     ]
     # Those that write, and leave the database busy, at the end, from where the run turns back.
     order = (apps.BARE, apps.ORGKEYS, apps.RAW, apps.NAIVE)
     return sorted(found, key=lambda subject: order.index(subject.label.app))
 
 
-def _labels(size: int, is_smallest: bool) -> dict[str, list[tuple[Label, float]]]:
-    """Return the labels, with their weights, for each app on a database."""
-    weighted = _valid_labels(size) + (_further_labels(size) if is_smallest else [])
-    labels: dict[str, list[tuple[Label, float]]] = {}
-    for label, weight in weighted:
-        labels.setdefault(label.app, []).append((label, weight))
-    return labels
+def _labels(size: int, is_smallest: bool) -> list[tuple[Label, float]]:
+    """Return the labels on a database, with their weights."""
+    return _valid_labels(size) + (_further_labels(size) if is_smallest else [])
 
 
 def _valid_labels(size: int) -> list[tuple[Label, float]]:

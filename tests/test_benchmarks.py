@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
 from benchmarks import __main__ as benchmarks
 from benchmarks import apps, databases, picture, report, subjects, timing
@@ -34,6 +35,26 @@ def test_a_run_says_whether_each_goal_is_met(run: benchmarks.Run, tmp_path: Path
     assert {row["size"] for row in run.found["timing"]} >= set(SMALL.keys)
     picture.draw(run.found, tmp_path / "picture.png")
     assert (tmp_path / "picture.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_whoever_writes_leaves_alone_what_others_read(tmp_path: Path) -> None:
+    def last_uses(database: databases.Database) -> list[object]:
+        engine = sa.create_engine(database.url, poolclass=sa.NullPool)
+        with engine.connect() as connection:
+            rows = connection.exec_driver_sql("SELECT id, last_used_at FROM orgkeys_key ORDER BY 1")
+            return list(rows)
+
+    with (
+        databases.filled(databases.SQLITE, 5, tmp_path) as database,
+        databases.copied(database, tmp_path) as copy,
+    ):
+        before = last_uses(database)
+        assert last_uses(copy) == before
+        for subject in subjects.of_apps([database], [copy]):
+            subject.time(3)
+        assert last_uses(database) == before
+        changed = [new for old, new in zip(before, last_uses(copy), strict=True) if old != new]
+        assert len(changed) > 3
 
 
 def test_the_apps_are_timed_there_and_back() -> None:
