@@ -221,7 +221,7 @@ def _key_table(db: SQLAlchemy, organization_id: sa.Column[Any], bind_key: str | 
         sa.Column("name", _exact_text(NAME_LENGTH), nullable=False),
         # The name as searched and sorted, alike on every database: case folding may lengthen it.
         sa.Column("folded_name", _exact_text(3 * NAME_LENGTH), nullable=False),
-        sa.Column("scopes", sa.JSON, nullable=False),
+        sa.Column("scopes", sa.JSON(none_as_null=True), nullable=False),
         sa.Column("digest", _exact_text(128), nullable=False),
         sa.Column("created_at", _TIME, nullable=False),
         sa.Column("created_by", _exact_text(ACTOR_LENGTH)),

@@ -459,6 +459,13 @@ class TestMappedClass:
             merged = any_host.db.session.merge(key)
             assert merged.expires_at.tzinfo is UTC
 
+    def test_scopes_cannot_be_taken_away(self, any_host: Host) -> None:
+        _, key_id = any_host.issue()
+        with any_host.app.app_context():
+            any_host.db.session.get_one(any_host.orgkeys.ApiKey, key_id).scopes = None
+            with pytest.raises(sa.exc.DBAPIError, match=r"(?i)null"):
+                any_host.db.session.commit()
+
     def test_status(self, host: Host) -> None:
         moment = datetime(2026, 1, 1, tzinfo=UTC)
         key = host.orgkeys.ApiKey(expires_at=moment, revoked_at=None)
