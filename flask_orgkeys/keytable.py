@@ -8,6 +8,7 @@ transaction as IMMEDIATE.
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -109,14 +110,13 @@ class KeyTable:
 
     def _compile(self, models: Models, dialect: Dialect) -> None:
         key = models.key_table.c
-        columns = [key[name] for name in StoredKey._fields]
+        columns = [_readable(key[name], dialect) for name in StoredKey._fields]
         key_id = sa.bindparam("key_id", type_=key.id.type)
         self._processors = [
-            (index, process)
-            for index, column in enumerate(columns)
-            if (process := _processor(column, dialect)) is not None
+            (index, process) for index, (_, process) in enumerate(columns) if process is not None
         ]
-        select = Statement(sa.select(*columns).where(key.id == key_id), dialect)
+        selected = [column for column, _ in columns]
+        select = Statement(sa.select(*selected).where(key.id == key_id), dialect)
         self._sql, parameters = select.call({"key_id": ""})
         self._is_positional = isinstance(parameters, tuple)
         unused_since = sa.bindparam("unused_since", type_=key.last_used_at.type)
@@ -219,10 +219,17 @@ class KeyTable:
         return calls
 
 
-def _processor(column: sa.Column[Any], dialect: Dialect) -> Callable[[Any], Any] | None:
-    """Return what makes the value of a column from the driver's, where that is not NULL."""
+def _readable(
+    column: sa.Column[Any], dialect: Dialect
+) -> tuple[sa.ColumnElement[Any], Callable[[Any], Any] | None]:
+    """Return what to select for a column, and what makes its value of the driver's, where that is
+    not NULL.
+    """
     process: Any = column.type.dialect_impl(dialect).result_processor(dialect, None)
-    if isinstance(column.type, sa.JSON):
-        # Few are the sets of scopes, and reading one is dearer than looking it up by its text.
-        return frozenset if process is None else lru_cache(lambda text: frozenset(process(text)))
-    return process  # type: ignore[no-any-return]
+    if not isinstance(column.type, sa.JSON):
+        return column, process
+    # Few are the sets of scopes, and reading one is dearer than looking it up by its text, which
+    # some drivers would read by themselves.
+    selected = column if process else sa.cast(column, sa.Text)
+    read = process or json.loads
+    return selected, lru_cache(lambda text: frozenset(read(text)))
