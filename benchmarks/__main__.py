@@ -31,7 +31,8 @@ from . import (
     timing,
 )
 from .databases import KINDS, POSTGRESQL, SQLITE
-from .timing import Extent
+from .subjects import Subject
+from .timing import Extent, Samples
 
 PARTS = ("timing", "instructions", "round-trips", "load", "memory")
 COUNTED_KEYS = 1_000
@@ -74,7 +75,7 @@ class Run:
             "targets": [],
         }
 
-    def time(self, kind: str, with_peers: bool) -> None:
+    def time(self, kind: str) -> None:
         """Time every app in one interleaved run."""
         with ExitStack() as stack:
             filled = [stack.enter_context(self._filled(kind, keys)) for keys in self.size.keys]
@@ -83,18 +84,29 @@ class Run:
                 for database in filled
             ]
             self.found["machine"].update(databases.version(filled[0]))
-            timed = subjects.of_apps(filled, copies)
-            if with_peers:
-                joined = peers.joined(filled[0], self._directory, self._progress)
-                others = stack.enter_context(joined)
-                timed += others.subjects
-                self.found["machine"].update(others.versions)
-                self.found["absent"].update(others.absent)
-            samples = timing.interleave(
-                timed, self.size.timing, lambda text: self._progress(f"{kind}: {text}")
-            )
+            samples = self._interleave(kind, subjects.of_apps(filled, copies))
         self.found["timing"] += results.timing_rows(kind, samples)
         self.found["targets"] += results.timing_targets(kind, samples)
+
+    def time_peers(self, kind: str) -> None:
+        """Time other packages and the yardstick, in a run of their own: what one of them hashes
+        with takes so much memory that whoever comes next finds the processor's caches empty.
+        """
+        with (
+            self._filled(kind, self.size.keys[0]) as database,
+            peers.joined(database, self._directory, self._progress) as others,
+        ):
+            self.found["machine"].update(others.versions)
+            self.found["absent"].update(others.absent)
+            timed = [*subjects.of_yardstick(database), *others.subjects]
+            samples = self._interleave(f"{kind}, other packages", timed)
+        rows = results.timing_rows(kind, samples)
+        self.found["timing"] += [row for row in rows if row["bare_app"] != apps.BARE]
+
+    def _interleave(self, name: str, timed: list[Subject]) -> Samples:
+        return timing.interleave(
+            timed, self.size.timing, lambda text: self._progress(f"{name}: {text}")
+        )
 
     def count_instructions(self) -> None:
         if not instructions.is_available():
@@ -212,7 +224,9 @@ def _measure(run: Run, kinds: tuple[str, ...], parts: tuple[str, ...], with_peer
         kinds = tuple(kind for kind in kinds if kind != POSTGRESQL)
     for kind in kinds:
         if "timing" in parts:
-            run.time(kind, with_peers)
+            run.time(kind)
+            if with_peers:
+                run.time_peers(kind)
     if "instructions" in parts and SQLITE in kinds:
         run.count_instructions()
     if "round-trips" in parts and POSTGRESQL in kinds:

@@ -196,6 +196,17 @@ def of_apps(databases: Sequence[Database], copies: Sequence[Database]) -> list[S
     return sorted(found, key=lambda subject: order.index(subject.label.app))
 
 
+def of_yardstick(database: Database) -> list[Subject]:
+    """Return the bare app and the look-up by hand, with a valid key."""
+    yardstick = Label(apps.RAW, apps.GUARDED, VALID, RANDOM, database.keys.size)
+    return [
+        Subject(
+            label, requests(apps.make_app(label.app, database.url), label, database.keys).prepare
+        )
+        for label in (yardstick.bare, yardstick)
+    ]
+
+
 def _labels(size: int, is_smallest: bool) -> list[tuple[Label, float]]:
     """Return the labels on a database, with their weights."""
     return _valid_labels(size) + (_further_labels(size) if is_smallest else [])

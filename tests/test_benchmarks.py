@@ -23,7 +23,7 @@ def run(tmp_path: Path) -> benchmarks.Run:
 
 def test_a_run_says_whether_each_goal_is_met(run: benchmarks.Run, tmp_path: Path) -> None:
     # Every request is checked for the status it has to be answered with.
-    run.time(databases.SQLITE, with_peers=False)
+    run.time(databases.SQLITE)
     run.finish()
     found = report.text(json.loads(json.dumps(run.found)))
     for row in run.found["targets"]:
