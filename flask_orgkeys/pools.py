@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from threading import RLock
 from typing import TYPE_CHECKING, Any
 
@@ -32,19 +31,20 @@ class Loan:
     :raises sqlalchemy.exc.TimeoutError: where the pool has none to give.
     """
 
-    __slots__ = ("_entry", "_lock", "_proxy", "connection", "kept")
+    __slots__ = ("_entry", "_is_shared", "_proxy", "connection", "kept")
 
     def __init__(self, pool: Pool) -> None:
         self._proxy: PoolProxiedConnection | None = None
         self._entry: Any
         self.connection: Any
         self.kept: dict[str, Any] | None = None
-        self._lock = _LOCK_OF_SHARED if isinstance(pool, StaticPool) else nullcontext()
-        self._lock.__enter__()
+        self._is_shared = isinstance(pool, StaticPool)
+        if self._is_shared:
+            _LOCK_OF_SHARED.acquire()
         try:
             self._borrow(pool)
         except BaseException:
-            self._lock.__exit__(None, None, None)
+            self._unlock()
             raise
 
     def _borrow(self, pool: Pool) -> None:
@@ -74,7 +74,11 @@ class Loan:
                 self._entry.invalidate(error)
             self._entry.checkin(_fairy_was_created=False)
         finally:
-            self._lock.__exit__(None, None, None)
+            self._unlock()
+
+    def _unlock(self) -> None:
+        if self._is_shared:
+            _LOCK_OF_SHARED.release()
 
     def invalidate(self, error: BaseException) -> None:
         """Give it back to be closed, for the database has ended it."""
