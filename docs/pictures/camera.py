@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,21 +9,13 @@ from pathlib import Path
 
 from playwright.sync_api import Browser, Page, sync_playwright
 
+from tests.browser import chromium
 from tests.browser.looks import violations
 
 IMAGES = Path(__file__).parents[1] / "images"
 SITE = "cockpit.example"
 """The name that the pages have in their pictures."""
 WIDTH = 1280
-CHROMIUM_ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 
 
 @contextmanager
@@ -33,8 +23,8 @@ def browser(port: int) -> Iterator[Browser]:
     """Launch a Chromium, for which :data:`SITE` is what is served on a port of this machine."""
     with sync_playwright() as playwright:
         launched = playwright.chromium.launch(
-            executable_path=os.environ.get("ORGKEYS_TEST_CHROMIUM") or shutil.which("chromium"),
-            args=[*CHROMIUM_ARGUMENTS, f"--host-resolver-rules=MAP {SITE} 127.0.0.1:{port}"],
+            executable_path=chromium.path(),
+            args=chromium.arguments(SITE, f"127.0.0.1:{port}"),
         )
         yield launched
         launched.close()

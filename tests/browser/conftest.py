@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -25,24 +23,13 @@ from playwright.sync_api import (
 from tests.databases import skip_or_fail
 from tests.host import Host, disposing, make_host
 
+from . import chromium
 from .server import serving
 
 expect.set_options(timeout=10_000)
 
 # Plain http to a loopback address counts as secure, and to any other name does not.
 INSECURE_NAME = "host.test"
-
-CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome")
-CHROMIUM_ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    f"--host-resolver-rules=MAP {INSECURE_NAME} 127.0.0.1",
-]
 
 SETTINGS_PAGE = """
 {% extends "orgkeys/base.html" %}
@@ -83,16 +70,17 @@ OpenPage = Callable[..., Page]
 # Not of the session: while Playwright runs, its event loop keeps other tests from theirs.
 @pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
-    named = os.environ.get("ORGKEYS_TEST_CHROMIUM")
-    chromium = named or next(filter(None, map(shutil.which, CHROMIUM_NAMES)), None)
-    if not chromium:
+    executable = chromium.path()
+    if not executable:
         skip_or_fail(
             "no Chromium: install it (Debian's package chromium), or name yours in "
             "ORGKEYS_TEST_CHROMIUM"
         )
     with sync_playwright() as playwright:
         launched = playwright.chromium.launch(
-            executable_path=chromium, args=CHROMIUM_ARGUMENTS, timeout=60_000
+            executable_path=executable,
+            args=chromium.arguments(INSECURE_NAME, "127.0.0.1"),
+            timeout=60_000,
         )
         yield launched
         launched.close()
