@@ -247,6 +247,29 @@ def test_stale_connection_is_replaced_once_and_no_more(
 
 
 @pytest.mark.parametrize("any_database_url", databases.SERVERS, indirect=True)
+def test_server_that_closes_every_connection_is_asked_twice(any_host: Host) -> None:
+    token, _ = any_host.issue()
+    assert send(any_host, GUARDED, token).status_code == 200
+    with any_host.app.app_context():
+        engine = any_host.db.engine
+    opened: list[Any] = []
+
+    def lose(connection: Any, _record: Any) -> None:
+        opened.append(connection)
+        kill_sessions(any_host)
+
+    kill_sessions(any_host)
+    event.listen(engine, "connect", lose)
+    try:
+        assert_unavailable(send(any_host, GUARDED, token))
+    finally:
+        event.remove(engine, "connect", lose)
+    # After the one that was open before.
+    assert len(opened) == 1
+    assert send(any_host, GUARDED, token).status_code == 200
+
+
+@pytest.mark.parametrize("any_database_url", databases.SERVERS, indirect=True)
 def test_session_of_the_host_that_the_server_has_closed_is_unavailable(
     new_host: MakeHost, any_database_url: str
 ) -> None:
