@@ -51,6 +51,8 @@ class AuthenticatedKey:
     :param created_by: who created it, as the host names its users.
     :param created_at: aware, in UTC.
     :param expires_at: aware, in UTC, or ``None`` where it does not expire.
+
+    .. versionadded:: 0.1.0
     """
 
     id: str

@@ -2,6 +2,8 @@
 
 What a guard answers is a subclass of Werkzeug's own class for the status, so a host's
 ``errorhandler(401)`` or ``errorhandler(errors.ExpiredKey)`` can answer in its place.
+
+.. versionadded:: 0.1.0
 """
 
 from __future__ import annotations

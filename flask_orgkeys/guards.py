@@ -145,6 +145,8 @@ def require_scope(*scopes: str) -> Guard:
 
     :param scopes: at least one scope the app declares in ``ORGKEYS_SCOPES``.
     :raises TypeError: without a scope, or with one that is no text.
+
+    .. versionadded:: 0.1.0
     """
     if not scopes or not all(isinstance(scope, str) for scope in scopes):
         raise TypeError(
@@ -162,6 +164,8 @@ def require_key(view: Any) -> Any:
     """Guard a view: the request must carry a valid key, with whatever scopes.
 
     Where the URL has the organisation, the key must belong to it, too.
+
+    .. versionadded:: 0.1.0
     """
     return Guard(())(view)
 

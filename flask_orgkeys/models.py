@@ -56,6 +56,8 @@ class ApiKey(_Row):
     """A stored key: the mapped class is ``orgkeys.ApiKey``, on the table ``orgkeys_key``.
 
     Times are aware and in UTC. The secret is not among the columns, only its digest.
+
+    .. versionadded:: 0.1.0
     """
 
     if TYPE_CHECKING:
@@ -86,7 +88,10 @@ class ApiKey(_Row):
 
 
 class Event(_Row):
-    """A row of the audit record, on the table ``orgkeys_event``. Rows are only ever added."""
+    """A row of the audit record, on the table ``orgkeys_event``. Rows are only ever added.
+
+    .. versionadded:: 0.1.0
+    """
 
     if TYPE_CHECKING:
         id: Mapped[int]

@@ -1,4 +1,7 @@
-"""Blinker signals, sent with the app as their sender. None carries a secret."""
+"""Blinker signals, sent with the app as their sender. None carries a secret.
+
+.. versionadded:: 0.1.0
+"""
 
 from __future__ import annotations
 

@@ -49,6 +49,8 @@ class IssuedKey:
 
     :param key: the stored key, an instance of ``orgkeys.ApiKey``.
     :param token: the full key. Kept nowhere: this is the only time it exists.
+
+    .. versionadded:: 0.1.0
     """
 
     key: ApiKey

@@ -35,6 +35,8 @@ class Token:
     :param prefix: the first part.
     :param id: the public id, :data:`ID_LENGTH` characters.
     :param secret: the secret part, :data:`SECRET_LENGTH` characters, checksum included.
+
+    .. versionadded:: 0.1.0
     """
 
     prefix: str
@@ -62,6 +64,8 @@ def parse(text: str, prefix: str) -> Token | None:
     :param text: what was presented, of any length and content.
     :param prefix: the prefix a key must have.
     :return: the token, or ``None`` where the prefix, the shape or the checksum is wrong.
+
+    .. versionadded:: 0.1.0
     """
     head = f"{prefix}_"
     if len(text) != len(head) + ID_LENGTH + 1 + SECRET_LENGTH or not text.startswith(head):
