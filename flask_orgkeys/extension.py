@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from flask import Blueprint, Flask, current_app, has_request_context, request
 
-from . import language, limiter, models, signals
+from . import language, limiter, models, signals, startup
 from .auth import Authenticator
 from .cli import commands
 from .errors import ConfigurationError
-from .guards import check_declared_scopes, exempt_guarded_views_from_csrf
 from .lookup import Lookup
 from .models import make_models
 from .selection import Selection
 from .settings import DEFAULTS, Settings
 from .state import EXTENSION_NAME, AppState, state_of
 from .store import EVERY_ORGANIZATION, Actor, IssuedKey, Store
-from .views import make_blueprint, tab_for
+from .tab import tab_for
+from .views import make_blueprint
 
 if TYPE_CHECKING:
     from flask_sqlalchemy import SQLAlchemy
@@ -58,8 +58,8 @@ class OrgKeys:
         self._store = Store(db, self._models)
         self._bind_key = bind_key
         self._blueprint = make_blueprint()
-        self._blueprint.deferred_functions.insert(0, _check_prefix)
-        self._blueprint.record(_check_setup_of_mount)
+        self._blueprint.deferred_functions.insert(0, startup.check_prefix)
+        self._blueprint.record(startup.check_set_up_mount)
 
     @property
     def ApiKey(self) -> type[models.ApiKey]:  # noqa: N802 - a class, for queries and relationships
@@ -104,9 +104,9 @@ class OrgKeys:
         lookup = Lookup(self.db, self._models, self._bind_key, app)
         authenticator = Authenticator(app, settings, lookup)
         state = AppState(self, settings, authenticator)
-        _check_mount(app, state)
+        startup.check_mount(app, state)
         app.extensions[EXTENSION_NAME] = state
-        check_before_first_request(app)
+        startup.check_before_first_request(app)
         app.before_request(authenticator.authenticate_request)
         app.context_processor(_template_context)
         app.cli.add_command(commands)
@@ -363,53 +363,3 @@ def _actor(name: str | None) -> Actor:
 def _app() -> Flask:
     app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]
     return app
-
-
-def _check_prefix(setup: Any) -> None:
-    """Check the prefix at ``register_blueprint``, where without one Flask speaks of a slash."""
-    if not setup.url_prefix:
-        raise _mounted_without(DEFAULTS["ORG_ARG"], at="/")
-
-
-def _check_setup_of_mount(setup: Any) -> None:
-    state: AppState | None = setup.app.extensions.get(EXTENSION_NAME)
-    if state is not None:
-        _check_mount(setup.app, state)
-
-
-def _check_mount(app: Flask, state: AppState) -> None:
-    """Check where the pages are mounted, if they are, at that or at ``init_app``."""
-    blueprint, org_arg = state.orgkeys.blueprint, state.settings.org_arg
-    names = {name for name, mounted in app.blueprints.items() if mounted is blueprint}
-    if names and not hasattr(app, "login_manager"):
-        raise ConfigurationError(
-            "the API keys pages need Flask-Login: call login_manager.init_app(app) before "
-            "orgkeys.init_app(app), and before they are mounted."
-        )
-    for rule in app.url_map.iter_rules():
-        if rule.endpoint.rpartition(".")[0] in names and org_arg not in rule.arguments:
-            raise _mounted_without(org_arg, at=rule.rule)
-
-
-def _mounted_without(org_arg: str, *, at: str) -> ConfigurationError:
-    return ConfigurationError(
-        f"the API keys pages are mounted at {at!r}, which has no <{org_arg}>. Mount them with "
-        f'url_prefix="/o/<{org_arg}>/api-keys", for example.'
-    )
-
-
-def check_before_first_request(app: Flask) -> None:
-    """Have checked what only shows once every view is registered, by the first request.
-
-    Before any hook of the host's can answer it, or refuse it for want of a CSRF token.
-    """
-    app.before_request_funcs.setdefault(None, []).insert(0, _check_set_up)
-
-
-def _check_set_up() -> None:
-    app = _app()
-    check_declared_scopes(app)
-    exempt_guarded_views_from_csrf(app)
-    # Once is enough. Another list, for threads may be running through this one.
-    functions = app.before_request_funcs[None]
-    app.before_request_funcs[None] = [each for each in functions if each is not _check_set_up]

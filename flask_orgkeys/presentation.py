@@ -1,9 +1,8 @@
-"""How keys are put into words and pages for a template."""
+"""How a key is put into words for a template."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Self
@@ -15,7 +14,6 @@ from .scopes import in_declared_order
 if TYPE_CHECKING:
     from .settings import Settings
 
-KEYS_PER_PAGE = 25
 EXPIRES_SOON = timedelta(days=14)
 
 
@@ -75,53 +73,6 @@ class KeyRow:
             is_expired=status == EXPIRED,
             is_revoked=status == REVOKED,
         )
-
-
-@dataclass(frozen=True, slots=True)
-class Page:
-    """One page of a list.
-
-    :param number: from 1.
-    """
-
-    number: int
-    total: int
-
-    @classmethod
-    def of(cls, wanted: str, total: int) -> Self:
-        """Return the wanted page, or the nearest there is."""
-        # Compared by length first: int() refuses texts of more than 4,300 digits.
-        digits = wanted.lstrip("0") if wanted.isascii() and wanted.isdecimal() else "1"
-        number = 10**9 if len(digits) > 9 else int(digits or "1")
-        return cls(min(number, max(1, math.ceil(total / KEYS_PER_PAGE))), total)
-
-    @property
-    def offset(self) -> int:
-        return (self.number - 1) * KEYS_PER_PAGE
-
-    @property
-    def previous(self) -> int | None:
-        return self.number - 1 if self.number > 1 else None
-
-    @property
-    def next(self) -> int | None:
-        return self.number + 1 if self.number * KEYS_PER_PAGE < self.total else None
-
-
-@dataclass(frozen=True, slots=True)
-class Listing:
-    """What the list shows: its rows, and the query that led to them."""
-
-    rows: Sequence[KeyRow]
-    page: Page
-    query: Mapping[str, str]
-    """Values of ``q``, ``status`` and ``sort``."""
-    is_empty: bool
-    """Whether the organisation has no key to show without a search or filter either."""
-    has_revoked: bool
-    """Whether an organisation with nothing to show has revoked keys."""
-    expiring_soon: int
-    """How many keys of the organisation expire within :data:`EXPIRES_SOON`."""
 
 
 def _moment(value: datetime | None, now: datetime) -> Moment | None:

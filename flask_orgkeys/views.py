@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from functools import wraps
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -19,32 +16,23 @@ from flask import (
     render_template,
     request,
     send_from_directory,
-    session,
-    url_for,
 )
 from flask_login import current_user
 from jinja2 import BaseLoader, ChoiceLoader, FileSystemLoader, PrefixLoader
-from werkzeug.exceptions import HTTPException, ServiceUnavailable
+from werkzeug.exceptions import ServiceUnavailable
 from werkzeug.wrappers import Response
 
-from .auth import carries_bearer
-from .errors import (
-    RETRY_AFTER_SECONDS,
-    ConfigurationError,
-    KeyLimitReached,
-    KeyNotFound,
-    ReplayedCreation,
-)
+from .access import Visit, for_administrators
+from .errors import RETRY_AFTER_SECONDS, KeyLimitReached, KeyNotFound, ReplayedCreation
 from .examples import example_request
 from .forms import CreateKeyForm, RevokeKeyForm
-from .guards import UNANSWERED, load_organization, matched_arguments
+from .guards import UNANSWERED
 from .headers import UncachedHeaders
-from .language import gettext, ngettext
-from .models import ACTIVE, REVOKED
-from .presentation import EXPIRES_SOON, KEYS_PER_PAGE, KeyRow, Listing, Page
-from .selection import CURRENT, NEWEST_FIRST, SORTS, STATUSES
+from .language import ngettext
+from .listing import listing_of, place_of_request
+from .presentation import KeyRow
+from .selection import STATUSES
 from .state import state_of
-from .texts import without_secret
 from .transactions import committed
 
 if TYPE_CHECKING:
@@ -78,28 +66,6 @@ PAGE_HEADERS = {
     "Referrer-Policy": "same-origin",
 }
 
-
-@dataclass(frozen=True, slots=True)
-class Visit:
-    """An administrator's request, once it is known to be one.
-
-    :param mount: the variables of the URL that the pages are mounted at: the organisation as the
-        URL names it, and whatever else is in the host's prefix.
-    """
-
-    organization: Any
-    mount: Mapping[str, Any]
-    now: datetime
-
-    @property
-    def slug(self) -> Any:
-        return self.mount[state_of().settings.org_arg]
-
-    def url(self, endpoint: str, **values: Any) -> str:
-        return url_for(f".{endpoint}", **self.mount, **values)
-
-
-View = Callable[..., Any]
 T = TypeVar("T")
 
 
@@ -117,7 +83,7 @@ def make_blueprint() -> Blueprint:
         ("/<key_id>/revoke", "confirm_revoke", _confirm, "GET"),
         ("/<key_id>/revoke", "revoke", _revoke, "POST"),
     ):
-        guarded = _for_administrators(view)
+        guarded = for_administrators(view)
         blueprint.add_url_rule(rule, endpoint, guarded, methods=[method], strict_slashes=False)
     blueprint.add_url_rule("/assets/<path:filename>", "asset", _asset)
     return blueprint
@@ -129,109 +95,6 @@ def _template_loader() -> BaseLoader:
     """
     originals = FileSystemLoader(TEMPLATE_FOLDER / "orgkeys")
     return ChoiceLoader([FileSystemLoader(TEMPLATE_FOLDER), PrefixLoader({"!orgkeys": originals})])
-
-
-def may_manage(organization: Any) -> bool:
-    """Ask the host whether the current user may manage an organisation's keys.
-
-    :raises werkzeug.exceptions.HTTPException: where the host's checker aborts, to hide the
-        organisation.
-    """
-    state = state_of()
-    checker = state.orgkeys.check_permission
-    if checker is None or not current_user.is_authenticated:
-        return False
-    user = current_user._get_current_object()
-    try:
-        return checker(user, organization, state.settings.permission) is True
-    except (HTTPException, *UNANSWERED):
-        raise
-    except Exception:
-        logger.exception("the permission checker failed, which denies")
-        return False
-
-
-@dataclass(frozen=True, slots=True)
-class Tab:
-    """The pages' tab in the host's settings navigation, as the current user should meet it."""
-
-    url: str
-    stylesheet: str
-    is_permitted: bool
-    is_current: bool
-
-
-def tab_for(organization: Any) -> Tab:
-    """Return the tab of an organisation, for the template ``orgkeys/_tab.html``."""
-    orgkeys, settings = state_of().orgkeys, state_of().settings
-    try:
-        is_permitted = may_manage(organization)
-    except HTTPException:
-        is_permitted = False
-    name = _mounted_name(orgkeys.blueprint)
-    rules = current_app.url_map.iter_rules(f"{name}.index")
-    variables = {variable for rule in rules for variable in rule.arguments}
-    values = {k: v for k, v in (request.view_args or {}).items() if k in variables}
-    values[settings.org_arg] = organization.slug
-    return Tab(
-        url=url_for(f"{name}.index", **values),
-        stylesheet=url_for(f"{name}.asset", filename="orgkeys.css", **values),
-        is_permitted=is_permitted,
-        is_current=request.blueprint == name,
-    )
-
-
-def _mounted_name(blueprint: Blueprint) -> str:
-    """Return the name the host mounted the pages by: ``register_blueprint`` may give another."""
-    for name, mounted in current_app.blueprints.items():
-        if mounted is blueprint:
-            return name
-    raise ConfigurationError(
-        "the API keys pages are not mounted: call app.register_blueprint(orgkeys.blueprint, "
-        'url_prefix="/o/<org_slug>/api-keys").'
-    )
-
-
-def _for_administrators(view: View) -> View:
-    """Run a view with a :class:`Visit`, for those who may manage the organisation's keys."""
-
-    @wraps(view)
-    def guarded(**_arguments: Any) -> Any:
-        state = state_of()
-        header = request.headers.get("Authorization", "")
-        if carries_bearer(header) or state.authenticator.is_ours(header):
-            abort(403, gettext("API keys do not manage API keys. Sign in instead."))
-        mount = matched_arguments()
-        arguments = {name: mount.pop(name) for name in ("key_id",) if name in mount}
-        if _holds_secret(request.path):
-            abort(404)
-        if any(_holds_secret(text) for pair in request.args.items(multi=True) for text in pair):
-            # Before anything makes another URL of it, like that of the sign-in page.
-            return redirect(url_for(".index", **mount, **_query()), 303)
-        if not _is_signed_in():
-            return current_app.login_manager.unauthorized()  # type: ignore[attr-defined]
-        organization = load_organization(state, mount[state.settings.org_arg])
-        if organization is None:
-            abort(404)
-        if not may_manage(organization):
-            abort(
-                403,
-                gettext("You do not have permission to manage this organisation's API keys."),
-            )
-        return view(Visit(organization, mount, datetime.now(UTC)), **arguments)
-
-    return guarded
-
-
-def _is_signed_in() -> bool:
-    """Tell whether the request is a signed-in user's.
-
-    An ``Authorization`` header signs nobody in here, whatever a host's ``request_loader`` makes of
-    it: a browser's session does, or what such a loader finds elsewhere.
-    """
-    return current_user.is_authenticated and (
-        "_user_id" in session or "Authorization" not in request.headers
-    )
 
 
 def _index(visit: Visit) -> Any:
@@ -302,7 +165,7 @@ def _revoke(visit: Visit, key_id: str) -> Any:
         _committed(lambda: revoke(visit.organization.id, key_id, revoked_by=actor))
     except KeyNotFound:
         abort(404)
-    return redirect(visit.url("index", revoked=key_id, **_place()), 303)
+    return redirect(visit.url("index", revoked=key_id, **place_of_request()), 303)
 
 
 def _committed(change: Callable[[], T]) -> T:
@@ -335,63 +198,13 @@ def _render_list(visit: Visit, dialog: str | None = None, **context: Any) -> str
         base_template=state.settings.base_template,
         organization=visit.organization,
         visit=visit,
-        listing=_listing(visit),
-        place=_place(),
+        listing=listing_of(visit.organization.id, visit.now),
+        place=place_of_request(),
         notice=_notice(visit),
         statuses=STATUSES,
         dialog=dialog,
         **context,
     )
-
-
-def _listing(visit: Visit) -> Listing:
-    orgkeys = state_of().orgkeys
-    query = _query()
-    wanted = {"status": query["status"], "search": query["q"]}
-    organization_id = visit.organization.id
-    total = orgkeys.count_keys(organization_id, **wanted)
-    page = Page.of(request.args.get("page", "1"), total)
-    keys = orgkeys.list_keys(
-        organization_id, **wanted, sort=query["sort"], limit=KEYS_PER_PAGE, offset=page.offset
-    )
-    rows = [_row(key, visit) for key in keys]
-    is_empty = not rows and orgkeys.count_keys(organization_id) == 0
-    return Listing(
-        rows=rows,
-        page=page,
-        query=query,
-        is_empty=is_empty,
-        has_revoked=is_empty and orgkeys.count_keys(organization_id, status=REVOKED) > 0,
-        expiring_soon=orgkeys.count_keys(
-            organization_id, status=ACTIVE, expires_before=visit.now + EXPIRES_SOON
-        ),
-    )
-
-
-def _query() -> dict[str, Any]:
-    """Return what the URL says of the list, without what it does not know."""
-    return {
-        "q": without_secret(request.args.get("q", "").strip(), state_of().settings.prefix),
-        "status": _one_of(STATUSES, "status", CURRENT),
-        "sort": _one_of(SORTS, "sort", NEWEST_FIRST),
-    }
-
-
-def _place() -> dict[str, str]:
-    """Return where in the list the request is, as far as that is not where the list begins."""
-    start = {"q": "", "status": CURRENT, "sort": NEWEST_FIRST}
-    place = {name: value for name, value in _query().items() if value != start[name]}
-    page = request.args.get("page", "")
-    return {**place, "page": page} if page.isdecimal() else place
-
-
-def _holds_secret(text: str) -> bool:
-    return without_secret(text, state_of().settings.prefix) != text
-
-
-def _one_of(choices: tuple[str, ...], name: str, default: str) -> str:
-    value = request.args.get(name, default)
-    return value if value in choices else default
 
 
 def _notice(visit: Visit) -> dict[str, str] | None:

@@ -42,7 +42,7 @@ from sybil.parsers.myst import CodeBlockParser
 from sybil.typing import Evaluator
 from werkzeug.serving import WSGIRequestHandler, make_server
 
-from flask_orgkeys import extension
+from flask_orgkeys import startup
 
 ROOT = Path(__file__).parent.parent
 
@@ -209,7 +209,7 @@ class Reader:
         if app is not None and "orgkeys" in app.extensions:
             app._got_first_request = False
             app.extensions["orgkeys"].left_to_host.clear()
-            extension.check_before_first_request(app)
+            startup.check_before_first_request(app)
 
     def close_connections(self) -> None:
         modules = [module for module in sys.modules.values() if _is_in(module, self.folder)]

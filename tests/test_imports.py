@@ -24,8 +24,10 @@ LAYERS = (
     {"lookup"},
     {"auth"},
     {"guards", "limiter"},
-    {"forms", "presentation", "examples", "openapi", "revocation", "routes"},
-    {"views", "doctor", "testing", "verification", "console"},
+    {"forms", "presentation", "examples", "openapi", "revocation", "routes", "startup"},
+    {"listing"},
+    {"access"},
+    {"views", "tab", "doctor", "testing", "verification", "console"},
     {"keycommands"},
     {"cli"},
     {"extension"},
@@ -96,7 +98,10 @@ def test_what_works_without_a_request_imports_none(module: str) -> None:
 
 @pytest.mark.parametrize(
     "module",
-    ["views", "forms", "presentation", "guards", "auth", "console", "keycommands", "cli", "routes"],
+    [
+        *("views", "access", "listing", "tab", "forms", "presentation", "guards", "auth"),
+        *("console", "keycommands", "cli", "routes"),
+    ],
 )
 def test_what_answers_requests_holds_no_sql(module: str) -> None:
     used = {
