@@ -114,7 +114,8 @@ class TestName:
 
     def test_text_that_takes_long_to_normalise(self, host: Host) -> None:
         """Marks in the wrong order, which take time with the square of their number."""
-        marks = "a" + "\u0315\u0300" * 60_000
+        # As many as fit into what Werkzeug takes of a form.
+        marks = "a" + "\u0315\u0300" * 40_000
         client = host.client("ada")
         begin = perf_counter()
         assert client.post(LIST, data={**FORM, "name": marks}).status_code == 422
