@@ -15,7 +15,7 @@ from tests.host import bearer
 
 from .conftest import OpenPage
 from .looks import sideways, violations
-from .pages import KEYS, create_dialog, create_key, created_dialog, row
+from .pages import KEYS, create_dialog, create_key, create_link, created_dialog, row
 from .server import serving
 
 DEPLOYMENTS = "/api/o/acme/projects/storefront/deployments"
@@ -55,6 +55,8 @@ def test_a_key_that_deploys(cockpit: Flask, cockpit_url: str, open_page: OpenPag
     expect(page.get_by_role("heading", name="No API keys yet")).to_be_visible()
     token = create_key(page, "GitHub, storefront")
     created_dialog(page).get_by_role("link", name="Done", exact=True).click()
+    # The list stands behind the dialog, too: the one without it is another page.
+    expect(create_link(page)).to_be_focused()
     expect(row(page, "GitHub, storefront")).to_be_visible()
     tab = page.get_by_role("link", name="API keys", exact=True)
     expect(tab).to_have_attribute("aria-current", "page")
