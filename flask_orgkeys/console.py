@@ -10,13 +10,13 @@ from typing import Any, TypeVar
 
 import click
 import sqlalchemy as sa
-from flask.cli import AppGroup
+from flask.cli import AppGroup, ScriptInfo
 
 from .guards import UNANSWERED, load_organization
 from .models import ApiKey
-from .settings import MAX_EXPIRY_DAYS, Settings
+from .settings import DEFAULTS, MAX_EXPIRY_DAYS, Settings
 from .state import AppState, state_of
-from .texts import without_secret
+from .texts import redacted, without_secret
 from .transactions import committed
 
 T = TypeVar("T")
@@ -30,11 +30,25 @@ class Unanswered(click.ClickException):
 
 
 class Commands(AppGroup):
-    """The group, which says in one line what the database has to say."""
+    """The group, which says in one line what the database has to say, and repeats no key."""
+
+    def make_context(
+        self,
+        info_name: str | None,
+        args: list[str],
+        parent: click.Context | None = None,
+        **extra: Any,
+    ) -> click.Context:
+        try:
+            return super().make_context(info_name, args, parent, **extra)
+        except click.ClickException as error:
+            raise _without_keys(error, parent) from None
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
+        except click.ClickException as error:
+            raise _without_keys(error, ctx) from None
         except UNANSWERED as error:
             raise Unanswered(f"the database cannot be asked: {_reason(error)}") from error
         except sa.exc.IntegrityError as error:
@@ -130,6 +144,17 @@ def print_table(rows: Sequence[Sequence[str]]) -> None:
     for row in rows:
         cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
         click.echo("  ".join(cells).rstrip())
+
+
+def _without_keys(error: click.ClickException, ctx: click.Context | None) -> click.ClickException:
+    """Have an error repeat of a key that was given in the wrong place its public start alone: what
+    a pipeline writes to standard error is kept.
+    """
+    prefix = DEFAULTS["PREFIX"]
+    if ctx is not None:
+        prefix = state_of(ctx.ensure_object(ScriptInfo).load_app()).settings.prefix
+    vars(error)["message"] = redacted(error.message, prefix)
+    return error
 
 
 def _reason(error: BaseException) -> str:

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -28,6 +29,7 @@ from .forms import NEVER
 from .models import ACTIVE, ApiKey
 from .selection import CURRENT, STATUSES
 from .state import AppState, state_of
+from .store import IssuedKey
 from .texts import public_id
 
 
@@ -54,22 +56,37 @@ def create(
     state = state_of()
     organization_id = organization_id_of(state, organization)
     expires_at = _expires_at(state, expires_in)
-    issued = commit(
-        lambda: state.orgkeys.create_key(
+
+    def create_and_print() -> ApiKey:
+        issued = state.orgkeys.create_key(
             organization_id,
             name=name,
             scopes=scopes,
             expires_at=expires_at,
             created_by=by or login_name(),
         )
-    )
-    key = issued.key
+        # Before the commit: where it cannot be written, there is no key that nobody has.
+        _print_issued(issued, state, as_json)
+        return issued.key
+
+    key = commit(create_and_print)
     expires = "never expires" if key.expires_at is None else f"expires {key.expires_at:%Y-%m-%d}"
     click.echo(f"Created {key.id} {key.name!r}: {' '.join(key.scopes)}; {expires}.", err=True)
-    if as_json:
-        print_json({**document(key, state.settings), "token": issued.token})
-    else:
-        click.echo(issued.token)
+
+
+def _print_issued(issued: IssuedKey, state: AppState, as_json: bool) -> None:
+    if sys.stdout is None:
+        raise click.ClickException("standard output is closed, so that no key was created")
+    try:
+        if as_json:
+            print_json({**document(issued.key, state.settings), "token": issued.token})
+        else:
+            click.echo(issued.token)
+        sys.stdout.flush()
+    except OSError as error:
+        raise click.ClickException(
+            f"the key cannot be written to standard output, so that none was created: {error}"
+        ) from None
 
 
 @commands.command("list")

@@ -21,6 +21,9 @@ and NFC one of four. To fold it could take very long.
 
 _VISIBLE_ASCII = re.compile(rf"[!-~]{{1,{IDEMPOTENCY_KEY_LENGTH}}}")
 _UNSTORABLE = re.compile("[\0\ud800-\udfff]")
+_WHOLE_KEY = re.compile(
+    rf"(?<![0-9A-Za-z])[0-9A-Za-z]{{{ID_LENGTH}}}_[0-9A-Za-z]{{{SECRET_LENGTH}}}(?![0-9A-Za-z])"
+)
 _UNPRINTABLE = frozenset({"Cc", "Cs", "Zl", "Zp"})
 _INVISIBLE = frozenset({"Cf", "Zs"})
 
@@ -41,7 +44,7 @@ def clean_name(name: str) -> str:
     """Return a key's name in NFC, without white space around it.
 
     :raises UnfitText: where it is empty, longer than :data:`~flask_orgkeys.models.NAME_LENGTH`
-        characters, or holds control characters.
+        characters, or holds control characters or a whole key.
     """
     if not isinstance(name, str):
         raise ValueError(f"a key's name is a text, not {name!r}")
@@ -60,6 +63,8 @@ def clean_name(name: str) -> str:
         raise UnfitText("Enter a name.")
     if categories & _UNPRINTABLE:
         raise UnfitText("Leave out line breaks and other control characters.")
+    if _WHOLE_KEY.search(cleaned):
+        raise UnfitText("Leave out the API key: others see the name.")
     return cleaned
 
 
@@ -85,11 +90,14 @@ def clean_scopes(scopes: Iterable[str], settings: Settings) -> list[str]:
 def clean_actor(name: str | None) -> str | None:
     """Return who acts, as text.
 
-    :raises ValueError: where it is too long for the record, or holds NUL.
+    :raises ValueError: where it is too long for the record, or holds control characters or a whole
+        key.
     """
     if name is None:
         return None
     text = str(name)
+    if _WHOLE_KEY.search(text):
+        raise ValueError("who acts is named without an API key")
     if len(text) > ACTOR_LENGTH or any(unicodedata.category(c) in ("Cc", "Cs") for c in text):
         raise ValueError(
             f"who acts is named by up to {ACTOR_LENGTH} characters, none of them control characters"
@@ -122,6 +130,20 @@ def without_secret(text: str, prefix: str) -> str:
     key_id, secret = (rf"[0-9A-Za-z]{{{length}}}" for length in (ID_LENGTH, SECRET_LENGTH))
     found = re.search(rf"{re.escape(prefix)}_({key_id})_|(?<![0-9A-Za-z])({key_id})_{secret}", text)
     return f"{prefix}_{found[1] or found[2]}" if found else text
+
+
+def redacted(text: str, prefix: str) -> str:
+    """Return a text with no more than the public start of each key that it holds.
+
+    :param prefix: the prefix of keys.
+    """
+    start = re.escape(prefix)
+    keys = rf"(?:{start}_)?([0-9A-Za-z]{{{ID_LENGTH}}})_(?:[0-9A-Za-z]{{{SECRET_LENGTH}}})"
+    return re.sub(
+        rf"{keys}|{start}_([0-9A-Za-z]{{{ID_LENGTH}}})_[0-9A-Za-z]*",
+        lambda found: f"{prefix}_{found[1] or found[2]}…",
+        text,
+    )
 
 
 def public_id(text: str, prefix: str) -> str:

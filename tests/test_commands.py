@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 import time_machine
 from click.testing import Result
@@ -184,6 +185,64 @@ class TestCreate:
         assert result.exit_code == 1
         assert "orgk_" not in result.output
         assert host.keys() == []
+
+    @pytest.mark.parametrize("argument", ["--name", "--by"])
+    def test_key_for_a_name(self, host: Host, argument: str) -> None:
+        token, _ = host.issue()
+        result = create(host, argument, f"CI {token}")
+        assert (result.exit_code, result.stdout) == (1, "")
+        assert "API key" in result.stderr
+        assert token[-38:] not in result.stderr
+        assert len(host.keys()) == 1
+
+    @pytest.mark.parametrize("as_json", [(), ("--json",)], ids=["key", "json"])
+    def test_output_that_cannot_be_written(
+        self, host: Host, monkeypatch: pytest.MonkeyPatch, as_json: tuple[str, ...]
+    ) -> None:
+        def fail(*_: Any, err: bool = False, **__: Any) -> None:
+            if not err:
+                raise OSError(28, "No space left on device")
+
+        monkeypatch.setattr(click, "echo", fail)
+        result = create(host, *as_json)
+        assert result.exit_code == 1
+        assert host.keys() == []
+        assert host.events() == []
+
+
+class TestKeyInTheWrongPlace:
+    """Nothing repeats its secret: what a pipeline writes to standard error is kept."""
+
+    @pytest.mark.parametrize(
+        "arguments",
+        [
+            ("revoke", "acme", "0" * 12, "{}"),
+            ("show", "acme", "0" * 12, "{}"),
+            ("list", "acme", "{}"),
+            ("list", "{}"),
+            ("list", "acme", "--status", "{}"),
+            ("list", "acme", "--unused-for", "{}"),
+            ("check", "{}"),
+            ("scan-rule", "{}"),
+            ("scan-rule", "--format", "{}"),
+            ("prune", "--older-than", "{}"),
+            ("create", "acme", "--name", "CI", "--scope", "{}"),
+            ("create", "acme", "--name", "CI", "--scope", "app:publish", "--expires-in", "{}"),
+            ("verify", "--scope", "{}"),
+            ("verify", "{}"),
+            ("routes", "--under", "{}"),
+            ("routes", "--open", "{}"),
+            ("{}",),
+            ("--{}",),
+        ],
+        ids=" ".join,
+    )
+    def test_error(self, host: Host, arguments: tuple[str, ...]) -> None:
+        token, _ = host.issue()
+        result = run(host, *(each.replace("{}", token) for each in arguments))
+        assert result.exit_code in (1, 2)
+        assert token[-38:] not in result.output
+        assert result.stdout == ""
 
 
 class TestList:

@@ -108,6 +108,13 @@ class TestName:
         assert response.status_code == 422
         assert "Enter a name" in error_of(response, "name")
 
+    def test_key_for_a_name(self, any_host: Host) -> None:
+        token, _ = any_host.issue()
+        response = send(any_host, name=f"as {token}")
+        assert response.status_code == 422
+        assert "Leave out the API key" in error_of(response, "name")
+        assert len(any_host.keys()) == 1
+
     def test_two_of_one_name(self, any_host: Host) -> None:
         assert [send(any_host).status_code for _ in range(2)] == [200, 200]
         assert len(any_host.keys()) == 2
