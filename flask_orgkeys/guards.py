@@ -249,10 +249,6 @@ def _is_left_to_host(state: AppState, reason: type[errors.RequestRefused], guard
     return known
 
 
-def _app() -> Flask:
-    return current_app._get_current_object()  # type: ignore[attr-defined, no-any-return]
-
-
 def _is_beyond_forgery() -> bool:
     """Tell whether no other site can make a browser send the current request to any effect.
 

@@ -21,9 +21,9 @@ and NFC one of four. To fold it could take very long.
 
 _VISIBLE_ASCII = re.compile(rf"[!-~]{{1,{IDEMPOTENCY_KEY_LENGTH}}}")
 _UNSTORABLE = re.compile("[\0\ud800-\udfff]")
-_WHOLE_KEY = re.compile(
-    rf"(?<![0-9A-Za-z])[0-9A-Za-z]{{{ID_LENGTH}}}_[0-9A-Za-z]{{{SECRET_LENGTH}}}(?![0-9A-Za-z])"
-)
+_ID = rf"[0-9A-Za-z]{{{ID_LENGTH}}}"
+_SECRET = rf"[0-9A-Za-z]{{{SECRET_LENGTH}}}"
+_WHOLE_KEY = re.compile(rf"(?<![0-9A-Za-z]){_ID}_{_SECRET}(?![0-9A-Za-z])")
 _UNPRINTABLE = frozenset({"Cc", "Cs", "Zl", "Zp"})
 _INVISIBLE = frozenset({"Cf", "Zs"})
 
@@ -127,8 +127,7 @@ def without_secret(text: str, prefix: str) -> str:
 
     :param prefix: the prefix of keys.
     """
-    key_id, secret = (rf"[0-9A-Za-z]{{{length}}}" for length in (ID_LENGTH, SECRET_LENGTH))
-    found = re.search(rf"{re.escape(prefix)}_({key_id})_|(?<![0-9A-Za-z])({key_id})_{secret}", text)
+    found = re.search(rf"{re.escape(prefix)}_({_ID})_|(?<![0-9A-Za-z])({_ID})_{_SECRET}", text)
     return f"{prefix}_{found[1] or found[2]}" if found else text
 
 
@@ -138,9 +137,8 @@ def redacted(text: str, prefix: str) -> str:
     :param prefix: the prefix of keys.
     """
     start = re.escape(prefix)
-    keys = rf"(?:{start}_)?([0-9A-Za-z]{{{ID_LENGTH}}})_(?:[0-9A-Za-z]{{{SECRET_LENGTH}}})"
     return re.sub(
-        rf"{keys}|{start}_([0-9A-Za-z]{{{ID_LENGTH}}})_[0-9A-Za-z]*",
+        rf"(?:{start}_)?({_ID})_{_SECRET}|{start}_({_ID})_[0-9A-Za-z]*",
         lambda found: f"{prefix}_{found[1] or found[2]}…",
         text,
     )

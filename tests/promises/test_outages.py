@@ -220,6 +220,15 @@ def kill_sessions(host: Host) -> None:
             connection.exec_driver_sql(f"KILL {session}")
 
 
+@contextmanager
+def listening(engine: sa.Engine, name: str, listener: Callable[..., None]) -> Iterator[None]:
+    event.listen(engine, name, listener)
+    try:
+        yield
+    finally:
+        event.remove(engine, name, listener)
+
+
 @pytest.mark.parametrize("any_database_url", databases.SERVERS, indirect=True)
 def test_stale_connection_is_replaced_once_and_no_more(
     any_host: Host, caplog: pytest.LogCaptureFixture
@@ -236,11 +245,8 @@ def test_stale_connection_is_replaced_once_and_no_more(
         attempts.append(_)
         raise engine.dialect.loaded_dbapi.OperationalError("the server is gone")
 
-    event.listen(engine, "do_connect", refuse)
-    try:
+    with listening(engine, "do_connect", refuse):
         assert_unavailable(send(any_host, GUARDED, token))
-    finally:
-        event.remove(engine, "do_connect", refuse)
     assert len(attempts) == 1
     assert len(errors_logged(caplog)) == 1
     assert send(any_host, GUARDED, token).status_code == 200
@@ -259,11 +265,8 @@ def test_server_that_closes_every_connection_is_asked_twice(any_host: Host) -> N
         kill_sessions(any_host)
 
     kill_sessions(any_host)
-    event.listen(engine, "connect", lose)
-    try:
+    with listening(engine, "connect", lose):
         assert_unavailable(send(any_host, GUARDED, token))
-    finally:
-        event.remove(engine, "connect", lose)
     # After the one that was open before.
     assert len(opened) == 1
     assert send(any_host, GUARDED, token).status_code == 200
