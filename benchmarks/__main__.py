@@ -21,7 +21,6 @@ from . import (
     layers,
     machine,
     memory,
-    peers,
     picture,
     report,
     results,
@@ -31,6 +30,7 @@ from . import (
     timing,
 )
 from .databases import KINDS, POSTGRESQL, SQLITE
+from .peers import peers
 from .subjects import Subject
 from .timing import Extent, Samples
 

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from . import apps, peers
+from . import apps
+from .peers import peers
 from .results import Row
 from .subjects import HOT, NO_HEADER, RANDOM, VALID
 

@@ -6,8 +6,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from . import apps, peers, subjects, timing
+from . import apps, subjects, timing
 from .databases import POSTGRESQL, SQLITE
+from .peers import peers
 from .serving import Load
 from .subjects import IN_ORGANIZATION, NO_HEADER, RANDOM, VALID, Label
 from .timing import Samples

@@ -16,9 +16,9 @@ from werkzeug.test import TestResponse
 
 from flask_orgkeys import errors
 
-from . import databases
-from .conftest import MakeHost
-from .host import Host, form_fields, shown_key
+from .. import databases
+from ..conftest import MakeHost
+from ..host import Host, form_fields, shown_key
 
 LIST = "/o/acme/api-keys"
 FORM = {"name": "CI", "scopes": ["project:deploy"], "expires_in": "90"}

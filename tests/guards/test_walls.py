@@ -8,7 +8,7 @@ import pytest
 
 from flask_orgkeys import errors
 
-from .host import Host, bearer, form_fields, listed_names
+from ..host import Host, bearer, form_fields, listed_names
 
 ACME = "/o/acme/api-keys"
 BETA = "/o/beta/api-keys"

@@ -25,8 +25,8 @@ from werkzeug.test import TestResponse
 
 from flask_orgkeys import errors, require_key, signals, tokens
 
-from .conftest import MakeHost
-from .host import Host, bearer, mistyped, with_wrong_secret
+from ..conftest import MakeHost
+from ..host import Host, bearer, mistyped, with_wrong_secret
 
 JSON_WEB_TOKEN = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJvcmdrXyJ9.c2lnbmF0dXJl"
 BASIC = "Basic " + base64.b64encode(b"staging:secret").decode()

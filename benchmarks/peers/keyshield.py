@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from importlib import metadata
 from typing import Annotated, Any
 
-from benchmarks import worker
+from benchmarks.peers import worker
 
 BARE = "FastAPI"
 DEFAULTS = "keyshield, its defaults"

@@ -11,7 +11,7 @@ import pytest
 from flask_orgkeys import require_key
 from flask_orgkeys.examples import Example, example_request
 
-from .host import Host, bearer, shown_key
+from ..host import Host, bearer, shown_key
 
 
 def example(host: Host, *scopes: str) -> Example:

@@ -17,8 +17,8 @@ from werkzeug.test import TestResponse
 
 from flask_orgkeys import current_key, require_key, require_scope
 
-from .conftest import MakeHost
-from .host import Host, bearer
+from ..conftest import MakeHost
+from ..host import Host, bearer
 from .test_guards import SHAPES, Register, below_a_decorator_of_the_host
 
 CSRF = {"WTF_CSRF_ENABLED": True}

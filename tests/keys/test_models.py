@@ -18,9 +18,9 @@ from sqlalchemy.dialects import mysql, postgresql, sqlite
 from flask_orgkeys import OrgKeys, errors
 from flask_orgkeys.models import ACTIVE, EXPIRED, REVOKED, as_utc, is_past
 
-from . import databases
-from .conftest import MakeHost
-from .host import SCOPES, Host, bearer
+from .. import databases
+from ..conftest import MakeHost
+from ..host import SCOPES, Host, bearer
 
 SCOPE = ["project:deploy"]
 NEARLY_ACME = (

@@ -13,11 +13,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from . import apps, peer_drf, peer_keyshield
-from .databases import Database, empty
-from .subjects import NO_HEADER, Label, Subject
+from .. import apps
+from ..databases import Database, empty
+from ..subjects import NO_HEADER, Label, Subject
+from . import drf, keyshield
 
-_ROOT = Path(__file__).parent.parent
+_ROOT = Path(__file__).parents[2]
 _ENVIRONMENTS = _ROOT / ".venv-peers"
 INSTALL_SECONDS = 600
 ANSWER_SECONDS = 300
@@ -41,15 +42,15 @@ class Peer:
 PEERS = (
     Peer(
         "djangorestframework-api-key",
-        peer_drf.__name__,
+        drf.__name__,
         ("django", "djangorestframework", "djangorestframework-api-key", "psycopg[binary]"),
-        dict.fromkeys(peer_drf.NAMES, 0.5),
+        dict.fromkeys(drf.NAMES, 0.5),
     ),
     Peer(
         "keyshield",
-        peer_keyshield.__name__,
+        keyshield.__name__,
         ("fastapi", "keyshield[core]", "sqlalchemy[asyncio]", "aiosqlite", "psycopg[binary]"),
-        {peer_keyshield.BARE: 0.5, peer_keyshield.CACHED: 0.05, peer_keyshield.DEFAULTS: 0.005},
+        {keyshield.BARE: 0.5, keyshield.CACHED: 0.05, keyshield.DEFAULTS: 0.005},
     ),
 )
 APPS = tuple(app for peer in PEERS for app in list(peer.weights)[1:])

@@ -10,8 +10,8 @@ import pytest
 import sqlalchemy as sa
 import time_machine
 
-from .conftest import MakeHost
-from .host import Host
+from ..conftest import MakeHost
+from ..host import Host
 from .test_commands import create, run
 
 NOON = datetime(2026, 1, 1, 12, 0, 0, 5, tzinfo=UTC)

@@ -22,8 +22,8 @@ from werkzeug.test import TestResponse
 
 from flask_orgkeys.errors import ConfigurationError
 
-from .conftest import MakeHost
-from .host import SCOPES, Host, User, bearer, form_fields, listed_names, shown_key
+from ..conftest import MakeHost
+from ..host import SCOPES, Host, User, bearer, form_fields, listed_names, shown_key
 
 LIST = "/o/acme/api-keys"
 FORM = {"name": "CI", "scopes": ["project:deploy"], "expires_in": "90"}

@@ -19,8 +19,8 @@ from werkzeug.test import TestResponse
 from flask_orgkeys.models import NAME_LENGTH
 from flask_orgkeys.texts import LONGEST_SEARCH, clean_name, fold, without_secret
 
-from .conftest import MakeHost
-from .host import SCOPES, Host, listed_names
+from ..conftest import MakeHost
+from ..host import SCOPES, Host, listed_names
 
 LIST = "/o/acme/api-keys"
 FORM = {"name": "CI", "scopes": ["project:deploy"], "expires_in": "90"}

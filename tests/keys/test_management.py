@@ -18,9 +18,9 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 from flask_orgkeys import IssuedKey, errors
 from flask_orgkeys.selection import SORTS, STATUSES
 
-from . import databases
-from .conftest import MakeHost
-from .host import Host, bearer, listed_names
+from .. import databases
+from ..conftest import MakeHost
+from ..host import Host, bearer, listed_names
 
 LIST = "/o/acme/api-keys"
 FORM = {"name": "CI", "scopes": ["project:deploy"], "expires_in": "90"}

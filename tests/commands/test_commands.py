@@ -18,8 +18,8 @@ from click.testing import Result
 import flask_orgkeys
 from flask_orgkeys import signals
 
-from .conftest import MakeHost
-from .host import SCOPES, Host, bearer
+from ..conftest import MakeHost
+from ..host import SCOPES, Host, bearer
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 KEY = re.compile(r"orgk_[0-9A-Za-z]{12}_[0-9A-Za-z]{38}\n")

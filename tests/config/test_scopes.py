@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from flask_orgkeys import current_key, require_key, scopes
 
-from .conftest import MakeHost
-from .host import Host, bearer
+from ..conftest import MakeHost
+from ..host import Host, bearer
 
 DECLARED = {"b": "The second", "a": "The first", "a:write": "Writes"}
 

@@ -18,8 +18,8 @@ from sqlalchemy import event
 from flask_orgkeys import current_key, errors, require_key, require_scope, signals
 from flask_orgkeys.auth import AuthenticatedKey
 
-from .conftest import MakeHost
-from .host import Host, bearer, mistyped
+from ..conftest import MakeHost
+from ..host import Host, bearer, mistyped
 
 Register = Callable[[Flask, str], None]
 """Adds a view at a URL, for GET and POST, that requires ``project:deploy``."""

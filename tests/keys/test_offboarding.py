@@ -12,9 +12,9 @@ import sqlalchemy as sa
 from flask_orgkeys import signals, store
 from flask_orgkeys.transactions import committed
 
-from . import databases
-from .host import Host
-from .test_commands import run
+from .. import databases
+from ..commands.test_commands import run
+from ..host import Host
 from .test_management import at_once
 
 LONG_AGO = datetime(2025, 1, 1, tzinfo=UTC)

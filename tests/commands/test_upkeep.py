@@ -21,8 +21,8 @@ from flask.views import MethodView
 import flask_orgkeys
 from flask_orgkeys import require_key, require_scope, tokens
 
-from .conftest import MakeHost
-from .host import Host, mistyped, with_wrong_secret
+from ..conftest import MakeHost
+from ..host import Host, mistyped, with_wrong_secret
 from .test_commands import APP, run
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)

@@ -16,8 +16,8 @@ from flask_orgkeys import OrgKeys, require_key, require_scope
 from flask_orgkeys.errors import ConfigurationError
 from flask_orgkeys.settings import DEFAULTS, Settings
 
-from .conftest import MakeHost
-from .host import SCOPES, bearer
+from ..conftest import MakeHost
+from ..host import SCOPES, bearer
 
 PEPPER = "p" * 32
 

@@ -17,8 +17,8 @@ from werkzeug.test import TestResponse
 
 from flask_orgkeys import current_key, tokens
 
-from .conftest import MakeHost
-from .host import Host, bearer, disposing, make_host, with_wrong_secret
+from ..conftest import MakeHost
+from ..host import Host, bearer, disposing, make_host, with_wrong_secret
 
 BASIC = "Basic " + base64.b64encode(b"staging:secret").decode()
 JSON_WEB_TOKEN = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJvcmdrXyJ9.c2lnbmF0dXJl"

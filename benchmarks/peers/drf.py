@@ -13,7 +13,7 @@ from importlib import metadata
 from typing import Any
 from urllib.parse import urlsplit
 
-from benchmarks import worker
+from benchmarks.peers import worker
 
 NAMES = ("Django REST framework", "djangorestframework-api-key")
 PATHS = dict(zip(NAMES, ("/bare", "/guarded"), strict=True))

@@ -14,10 +14,10 @@ from flask import render_template_string
 
 import flask_orgkeys
 
-from .browser.layouts import LAYOUTS, host_in_layout
-from .conftest import MakeHost
-from .host import Host
-from .reader import ROOT
+from ..browser.layouts import LAYOUTS, host_in_layout
+from ..conftest import MakeHost
+from ..host import Host
+from ..reader import ROOT
 from .test_pages import FORM, LIST
 
 PACKAGE = Path(flask_orgkeys.__file__).parent

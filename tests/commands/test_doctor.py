@@ -10,9 +10,9 @@ import sqlalchemy as sa
 from flask_orgkeys import require_scope
 from flask_orgkeys.doctor import ADVICE, UNSAFE
 
-from . import databases
-from .conftest import MakeHost
-from .host import Host
+from .. import databases
+from ..conftest import MakeHost
+from ..host import Host
 
 STRONG: dict[str, Any] = {
     "SESSION_COOKIE_SECURE": True,
