@@ -6,13 +6,15 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from . import errors as errors
     from . import signals as signals
-    from .auth import current_key as current_key
+    from .auth import AuthenticatedKey as AuthenticatedKey
+    from .current import current_key as current_key
     from .extension import OrgKeys as OrgKeys
     from .guards import require_key as require_key
     from .guards import require_scope as require_scope
     from .store import IssuedKey as IssuedKey
 
 __all__ = [
+    "AuthenticatedKey",
     "IssuedKey",
     "OrgKeys",
     "current_key",
@@ -23,9 +25,10 @@ __all__ = [
 ]
 
 _HOMES = {
+    "AuthenticatedKey": "auth",
     "IssuedKey": "store",
     "OrgKeys": "extension",
-    "current_key": "auth",
+    "current_key": "current",
     "require_key": "guards",
     "require_scope": "guards",
 }

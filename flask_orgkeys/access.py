@@ -14,7 +14,7 @@ from flask_login import current_user
 from werkzeug.exceptions import HTTPException
 
 from .auth import carries_bearer
-from .guards import UNANSWERED, load_organization, matched_arguments
+from .guards import UNANSWERED, matched_arguments
 from .language import gettext
 from .listing import query_of_request
 from .state import state_of
@@ -63,7 +63,7 @@ def for_administrators(view: View) -> View:
             return redirect(url_for(".index", **mount, **query_of_request()), 303)
         if not _is_signed_in():
             return current_app.login_manager.unauthorized()  # type: ignore[attr-defined]
-        organization = load_organization(state, mount[state.settings.org_arg])
+        organization = state.host.load_organization(mount[state.settings.org_arg])
         if organization is None:
             abort(404)
         if not may_manage(organization):
@@ -94,7 +94,7 @@ def may_manage(organization: Any) -> bool:
         organisation.
     """
     state = state_of()
-    checker = state.orgkeys.check_permission
+    checker = state.host.permission_checker
     if checker is None or not current_user.is_authenticated:
         return False
     user = current_user._get_current_object()

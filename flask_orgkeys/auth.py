@@ -6,27 +6,20 @@ import logging
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
-from flask import has_request_context, request, request_tearing_down
-from flask.globals import request_ctx
-from werkzeug.local import LocalProxy
-
-from . import errors, signals, tokens
+from . import errors, tokens
 from .keytable import StoredKey, Use
 from .lookup import DatabaseUnavailable
 from .models import ApiKey, as_utc, is_past
-from .state import state_of
 
 if TYPE_CHECKING:
-    from flask import Flask, Request
+    from flask import Flask
 
     from .lookup import Lookup
     from .settings import Settings
 
 logger: logging.Logger = logging.getLogger("flask_orgkeys")
-
-_OUTCOMES = "_orgkeys_outcomes"
 
 # Possessive, and without an end where the quotes have none: linear, whatever is sent.
 _QUOTED = re.compile(r'"(?:[^"\\]|\\.)*+(?:"|\\?\Z)', re.DOTALL)
@@ -72,14 +65,16 @@ class Accepted:
     """The request carries a valid key.
 
     :param key_id: its public id.
-    :param stored: what the database has of it.
+    :param stored: its row.
+    :param has_use: whether its use is yet to be written.
     """
 
-    __slots__ = ("_key", "key_id", "stored")
+    __slots__ = ("_key", "has_use", "key_id", "stored")
 
-    def __init__(self, key_id: str, stored: StoredKey) -> None:
+    def __init__(self, key_id: str, stored: StoredKey, *, has_use: bool) -> None:
         self.key_id: str = key_id
         self.stored: StoredKey = stored
+        self.has_use: bool = has_use
         self._key: AuthenticatedKey | None = None
 
     @property
@@ -125,35 +120,6 @@ class Authenticator:
         """Tell whether an ``Authorization`` value can hold a key of ours. Asks no database."""
         return f"{self.settings.prefix}_" in header
 
-    def authenticate_request(self) -> None:
-        """Authenticate a request that carries a key of ours: the request hook. Never answers."""
-        carrier = current_request()
-        header = carrier.environ.get("HTTP_AUTHORIZATION")
-        if header is not None and self.is_ours(header):
-            del header
-            self.outcome_of(carrier)
-
-    def outcome_of(self, carrier: Request) -> Accepted | Rejected:
-        """Return the outcome for a request, found out on first use.
-
-        It is kept on the request, not on ``g``: that lives as long as the app context, which a test
-        or a command may have pushed around several requests. And by app, for a request may look
-        into the context of another, whose keys are not its own.
-        """
-        outcomes: dict[Flask, Accepted | Rejected] | None = getattr(carrier, _OUTCOMES, None)
-        if outcomes is None:
-            outcomes = {}
-            setattr(carrier, _OUTCOMES, outcomes)
-        outcome = outcomes.get(self.app)
-        if outcome is None:
-            outcome = self.authenticate(carrier.environ.get("HTTP_AUTHORIZATION"))
-            outcomes[self.app] = outcome
-            if isinstance(outcome, Accepted) and signals.key_authenticated.receivers:
-                signals.key_authenticated.send(
-                    self.app, _async_wrapper=self.app.ensure_sync, key=outcome.key
-                )
-        return outcome
-
     def authenticate(self, header: str | None) -> Accepted | Rejected:
         """Decide about an ``Authorization`` value, and record the use of an accepted key.
 
@@ -181,9 +147,7 @@ class Authenticator:
         except DatabaseUnavailable as unavailable:
             logger.error("API keys cannot be checked: %s", unavailable)
             return Rejected(errors.Unavailable, token.id)
-        if use is not None and _is_in_older_app_context():
-            request_tearing_down.connect(_write_waiting_uses, self.app)
-        return Accepted(token.id, stored)
+        return Accepted(token.id, stored, has_use=use is not None)
 
     def reason_to_reject(
         self, token: tokens.Token, stored: StoredKey | ApiKey | None, now: datetime
@@ -232,35 +196,3 @@ def _read_credential(header: str | None, prefix: str) -> tokens.Token | type[err
 def carries_bearer(header: str | None) -> bool:
     """Tell whether an ``Authorization`` value holds credentials of the Bearer scheme."""
     return header is not None and _CARRIES_BEARER.search(header) is not None
-
-
-def current_request() -> Request:
-    """Return the request itself: each look through Flask's proxy costs more than a look at it."""
-    return request._get_current_object()  # type: ignore[attr-defined, no-any-return]
-
-
-def _current_key() -> AuthenticatedKey | None:
-    if not has_request_context():
-        return None
-    outcome = state_of().authenticator.outcome_of(current_request())
-    return outcome.key if isinstance(outcome, Accepted) else None
-
-
-current_key: AuthenticatedKey = cast(AuthenticatedKey, LocalProxy(_current_key))
-"""The :class:`AuthenticatedKey` of the current request; falsy where it carries no valid key."""
-
-
-def _write_waiting_uses(app: Flask, **_: object) -> None:
-    """Write uses that wait for the host's session, where the app context, and the session with it,
-    outlives the request.
-    """
-    if _is_in_older_app_context():
-        state_of(app).authenticator.lookup.write_uses()
-
-
-def _is_in_older_app_context() -> bool:
-    # Flask 3.1 runs a request in an app context that is there already, and tells it here alone.
-    # Where it does not, a use is written when the session ends its transaction.
-    context = request_ctx._get_current_object()  # type: ignore[attr-defined]
-    pushed: list[tuple[Any, Any]] = getattr(context, "_cv_tokens", [])
-    return bool(pushed) and pushed[0][1] is None

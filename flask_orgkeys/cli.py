@@ -31,6 +31,7 @@ from .doctor import UNSAFE, examine
 from .guards import unused_scopes
 from .keycommands import print_key
 from .leaks import FORMATS, scan_rule
+from .management import management
 from .routes import Route, routes_of
 from .scopes import undeclared
 from .state import AppState, state_of
@@ -97,13 +98,15 @@ def prune(older_than: int, batch: int, dry_run: bool, by: str | None, as_json: b
     The audit record of each stays. Each batch is a transaction of its own, so that this can be
     stopped, and run again, at any time.
     """
-    orgkeys, actor = state_of().orgkeys, by or login_name()
+    actor = by or login_name()
     ended_before = datetime.now(UTC) - timedelta(days=older_than)
-    total = orgkeys.count_ended_keys(ended_before)
+    total = management.count_ended_keys(ended_before)
     pruned = 0
     with _progress(0 if dry_run else total) as advance:
         while not dry_run:
-            count = commit(lambda: orgkeys.prune_keys(ended_before, limit=batch, pruned_by=actor))
+            count = commit(
+                lambda: management.prune_keys(ended_before, limit=batch, pruned_by=actor)
+            )
             if not count:
                 break
             pruned += count

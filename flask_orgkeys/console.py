@@ -12,7 +12,7 @@ import click
 import sqlalchemy as sa
 from flask.cli import AppGroup, ScriptInfo
 
-from .guards import UNANSWERED, load_organization
+from .guards import UNANSWERED
 from .models import ApiKey
 from .settings import DEFAULTS, MAX_EXPIRY_DAYS, Settings
 from .state import AppState, state_of
@@ -69,9 +69,9 @@ by: Callable[[Command], Command] = click.option(
 
 def organization_id_of(state: AppState, slug: str) -> Any:
     """Return the id of an organisation, as its URL names it."""
-    if state.orgkeys.load_organization is None:
+    if state.host.organization_loader is None:
         raise click.ClickException("the app has no @orgkeys.organization_loader")
-    organization = load_organization(state, slug)
+    organization = state.host.load_organization(slug)
     if organization is None:
         # Somebody may have given a whole key for one.
         raise click.ClickException(
@@ -83,7 +83,7 @@ def organization_id_of(state: AppState, slug: str) -> Any:
 def commit(change: Callable[[], T]) -> T:
     """Make a change and commit it; what is wrong with its arguments ends the command."""
     try:
-        return committed(state_of().orgkeys.db.session, change)
+        return committed(state_of().host.session, change)
     except ValueError as error:
         raise click.ClickException(str(error)) from error
 

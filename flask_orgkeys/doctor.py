@@ -51,7 +51,7 @@ def examine(app: Flask) -> Iterator[Finding]:
     :return: what is wrong, the gravest of each subject first.
     """
     state = state_of(app)
-    has_pages = state.orgkeys.blueprint in app.blueprints.values()
+    has_pages = state.blueprint in app.blueprints.values()
     yield from _secret_key(app, has_pages)
     yield from _peppers(state)
     yield from _callbacks(state, has_pages)
@@ -98,14 +98,14 @@ def _peppers(state: AppState) -> Iterator[Finding]:
 
 
 def _callbacks(state: AppState, has_pages: bool) -> Iterator[Finding]:
-    if state.orgkeys.load_organization is None:
+    if state.host.organization_loader is None:
         yield Finding(
             UNSAFE,
             "There is no organisation loader: every page and every guarded URL that has the "
             "organisation answers 404.",
             "Register one with @orgkeys.organization_loader.",
         )
-    if has_pages and state.orgkeys.check_permission is None:
+    if has_pages and state.host.permission_checker is None:
         yield Finding(
             UNSAFE,
             "There is no permission checker: every page answers 403.",
@@ -151,9 +151,10 @@ def _layout(app: Flask, state: AppState, has_pages: bool) -> Iterator[Finding]:
 
 
 def _database(app: Flask, state: AppState) -> Iterator[Finding]:
-    key_table = sa.inspect(state.orgkeys.ApiKey).local_table
+    key_class = state.keys.models.ApiKey
+    key_table = state.keys.models.key_table
     tables = [key_table, key_table.metadata.tables["orgkeys_event"]]
-    engine = state.orgkeys.db.session.get_bind(mapper=state.orgkeys.ApiKey).engine
+    engine = state.host.session.get_bind(mapper=key_class).engine
     try:
         with engine.connect() as connection:
             yield from _tables(tables, connection)

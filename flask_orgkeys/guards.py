@@ -12,11 +12,11 @@ from typing import Any, ParamSpec, TypeVar, overload
 import sqlalchemy as sa
 from flask import Flask, Request, Response, after_this_request, current_app, request
 from flask.views import MethodView, View
-from werkzeug.exceptions import NotFound
 from werkzeug.routing import Rule
 
 from . import errors, signals
-from .auth import Accepted, Rejected, carries_bearer, current_request
+from .auth import Accepted, Rejected, carries_bearer
+from .current import current_request, outcome_of
 from .errors import ConfigurationError
 from .keytable import StoredKey
 from .scopes import undeclared
@@ -68,7 +68,7 @@ class Guard:
         @wraps(view)
         def guarded(*args: Any, **kwargs: Any) -> Any:
             state, carrier = state_of(), current_request()
-            outcome = state.authenticator.outcome_of(carrier)
+            outcome = outcome_of(state, carrier)
             reason = self._reason_to_refuse(state, carrier, outcome)
             if reason is not None:
                 return self._refuse(state, reason, outcome.key_id, guarded)
@@ -300,7 +300,7 @@ def _is_in_own_organization(state: AppState, carrier: Request, key: StoredKey) -
     if name not in arguments:
         # A host's url_value_preprocessor may have taken it out.
         arguments = matched_arguments()
-    organization = load_organization(state, arguments[name])
+    organization = state.host.load_organization(arguments[name])
     return organization is not None and organization.id == key.organization_id
 
 
@@ -310,18 +310,3 @@ def matched_arguments() -> dict[str, Any]:
     """
     adapter = current_app.create_url_adapter(request._get_current_object())  # type: ignore[attr-defined]
     return {} if adapter is None else dict(adapter.match()[1])
-
-
-def load_organization(state: AppState, slug: Any) -> Any:
-    """Ask the host for an organisation, without flushing its pending rows.
-
-    :return: the organisation, or ``None`` where there is none or no loader.
-    """
-    loader = state.orgkeys.load_organization
-    if loader is None or (isinstance(slug, str) and "\0" in slug):
-        return None
-    with state.orgkeys.db.session.no_autoflush:
-        try:
-            return loader(slug)
-        except NotFound:
-            return None

@@ -26,6 +26,7 @@ from .console import (
     print_table,
 )
 from .forms import NEVER
+from .management import management
 from .models import ACTIVE, ApiKey
 from .selection import CURRENT, STATUSES
 from .state import AppState, state_of
@@ -58,7 +59,7 @@ def create(
     expires_at = _expires_at(state, expires_in)
 
     def create_and_print() -> ApiKey:
-        issued = state.orgkeys.create_key(
+        issued = management.create_key(
             organization_id,
             name=name,
             scopes=scopes,
@@ -119,7 +120,7 @@ def list_(
         raise click.UsageError("ORGKEYS_LAST_USED_SECONDS is None: last uses are not kept.")
     organization_id = organization_id_of(state, organization)
     try:
-        keys = state.orgkeys.list_keys(
+        keys = management.list_keys(
             organization_id,
             status=status or (CURRENT if expiring_within is None else ACTIVE),
             scope=scope,
@@ -223,8 +224,7 @@ def _revoke_one(
     if not yes:
         last_used = f"last used {minute(key.last_used_at)}"
         click.confirm(f"Revoke {key.name!r}, {last_used}?", abort=True, err=True)
-    revoke = state.orgkeys.revoke_key
-    revoked = commit(lambda: revoke(organization_id, key_id, revoked_by=actor))
+    revoked = commit(lambda: management.revoke_key(organization_id, key_id, revoked_by=actor))
     click.echo(f"{'Revoked' if revoked else 'Was revoked already:'} {key_id}", err=True)
     return [document(key, state.settings)] if revoked else []
 
@@ -253,23 +253,22 @@ def _selected(
     state: AppState, organization: str | None, created_by: str | None
 ) -> tuple[Sequence[ApiKey], Callable[..., Sequence[ApiKey]]]:
     """Return the keys that would be revoked by now, and what revokes them."""
-    orgkeys = state.orgkeys
     try:
         if organization is None:
             creator = created_by or ""
-            keys = orgkeys.list_keys_created_by(creator)
-            return keys, lambda **actor: orgkeys.revoke_keys_created_by(creator, **actor)
+            keys = management.list_keys_created_by(creator)
+            return keys, lambda **actor: management.revoke_keys_created_by(creator, **actor)
         organization_id = organization_id_of(state, organization)
-        keys = orgkeys.list_keys(organization_id, created_by=created_by)
+        keys = management.list_keys(organization_id, created_by=created_by)
     except ValueError as error:
         raise click.ClickException(str(error)) from error
-    return keys, lambda **actor: orgkeys.revoke_keys(
+    return keys, lambda **actor: management.revoke_keys(
         organization_id, created_by=created_by, **actor
     )
 
 
 def _key(state: AppState, organization: str, organization_id: Any, text: str) -> ApiKey:
-    key = state.orgkeys.get_key(organization_id, public_id(text, state.settings.prefix))
+    key = management.get_key(organization_id, public_id(text, state.settings.prefix))
     if key is None:
         raise click.ClickException(f"organisation {organization!r} has no such API key")
     return key

@@ -10,6 +10,7 @@ from typing import Any, Self
 
 from flask import request
 
+from .management import management
 from .models import ACTIVE, REVOKED
 from .presentation import EXPIRES_SOON, KeyRow
 from .selection import CURRENT, NEWEST_FIRST, SORTS, STATUSES
@@ -68,23 +69,23 @@ class Listing:
 
 def listing_of(organization_id: Any, now: datetime) -> Listing:
     """Return the page of an organisation's keys that the request asks for."""
-    orgkeys, settings = state_of().orgkeys, state_of().settings
+    settings = state_of().settings
     query = query_of_request()
     wanted = {"status": query["status"], "search": query["q"]}
-    total = orgkeys.count_keys(organization_id, **wanted)
+    total = management.count_keys(organization_id, **wanted)
     page = Page.of(request.args.get("page", "1"), total)
-    keys = orgkeys.list_keys(
+    keys = management.list_keys(
         organization_id, **wanted, sort=query["sort"], limit=KEYS_PER_PAGE, offset=page.offset
     )
     rows = [KeyRow.of(key, settings, now) for key in keys]
-    is_empty = not rows and orgkeys.count_keys(organization_id) == 0
+    is_empty = not rows and management.count_keys(organization_id) == 0
     return Listing(
         rows=rows,
         page=page,
         query=query,
         is_empty=is_empty,
-        has_revoked=is_empty and orgkeys.count_keys(organization_id, status=REVOKED) > 0,
-        expiring_soon=orgkeys.count_keys(
+        has_revoked=is_empty and management.count_keys(organization_id, status=REVOKED) > 0,
+        expiring_soon=management.count_keys(
             organization_id, status=ACTIVE, expires_before=now + EXPIRES_SOON
         ),
     )

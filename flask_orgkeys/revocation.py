@@ -25,6 +25,7 @@ from flask import Blueprint, Response, current_app, jsonify, request
 from . import tokens
 from .errors import RETRY_AFTER_SECONDS
 from .guards import UNANSWERED
+from .management import management
 from .state import AppState, state_of
 
 HOLDER = "holder of the key"
@@ -49,7 +50,7 @@ def revoke() -> Response:
     token = _presented_token(state)
     if token is None:
         return _answer(200)
-    session = state.orgkeys.db.session
+    session = state.host.session
     try:
         _revoke_if_genuine(state, token)
     except UNANSWERED as error:
@@ -71,10 +72,10 @@ def _presented_token(state: AppState) -> tokens.Token | None:
 
 
 def _revoke_if_genuine(state: AppState, token: tokens.Token) -> None:
-    session = state.orgkeys.db.session
-    key = session.get(state.orgkeys.ApiKey, token.id)
+    session = state.host.session
+    key = session.get(state.keys.models.ApiKey, token.id)
     if key is not None and tokens.verify(token.secret, key.digest, state.settings.peppers):
-        state.orgkeys.revoke_key(key.organization_id, key.id, revoked_by=HOLDER)
+        management.revoke_key(key.organization_id, key.id, revoked_by=HOLDER)
         session.commit()
 
 

@@ -28,7 +28,7 @@ def check_set_up_mount(setup: Any) -> None:
 
 def check_mount(app: Flask, state: AppState) -> None:
     """Check where the pages are mounted, if they are, at that or at ``init_app``."""
-    blueprint, org_arg = state.orgkeys.blueprint, state.settings.org_arg
+    blueprint, org_arg = state.blueprint, state.settings.org_arg
     names = {name for name, mounted in app.blueprints.items() if mounted is blueprint}
     if names and not hasattr(app, "login_manager"):
         raise ConfigurationError(

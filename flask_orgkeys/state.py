@@ -1,4 +1,4 @@
-"""What the extension keeps for one app, in ``app.extensions["orgkeys"]``."""
+"""The parts of one app, in ``app.extensions["orgkeys"]``."""
 
 from __future__ import annotations
 
@@ -8,33 +8,39 @@ from typing import TYPE_CHECKING, Any
 from flask import Flask, current_app
 from werkzeug.local import LocalProxy
 
+from .auth import Authenticator
 from .errors import ConfigurationError
+from .host import Host
+from .settings import Settings
+from .store import Store
 
 if TYPE_CHECKING:
-    from .auth import Authenticator
-    from .extension import OrgKeys
-    from .settings import Settings
+    from flask import Blueprint
 
 EXTENSION_NAME = "orgkeys"
 
 
 @dataclass(frozen=True, slots=True)
 class AppState:
-    """The extension's parts for one app.
+    """The parts of one app.
 
-    :param left_to_host: by endpoint, guarded view and refusal, whether the host answers it.
+    :param keys: its stored keys.
+    :param blueprint: the settings pages, mounted or not.
+    :param left_to_host: by endpoint, guarded view and refusal: whether the host answers it.
     """
 
-    orgkeys: OrgKeys
     settings: Settings
+    host: Host
+    keys: Store
     authenticator: Authenticator
+    blueprint: Blueprint
     left_to_host: dict[tuple[Any, ...], bool] = field(default_factory=dict)
 
 
 def state_of(app: Flask = current_app) -> AppState:
     """Return the state of an app, by default of the current one.
 
-    :raises ConfigurationError: where ``init_app`` was not called for it.
+    :raises ConfigurationError: if ``init_app`` was not called for it.
     """
     if isinstance(app, LocalProxy):
         app = app._get_current_object()

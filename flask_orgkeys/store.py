@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
-from . import tokens
+from . import signals, tokens
 from .errors import KeyLimitReached, KeyNotFound, ReplayedCreation
 from .models import ACTIVE, KEY_CREATED, KEY_PRUNED, KEY_REVOKED, ApiKey, Models, to_utc
 from .organizations import LARGEST_INTEGER, can_hold, equals
@@ -30,6 +30,8 @@ from .texts import (
 )
 
 if TYPE_CHECKING:
+    from blinker import NamedSignal
+    from flask import Flask
     from flask_sqlalchemy import SQLAlchemy
     from sqlalchemy.orm import scoped_session
 
@@ -71,10 +73,12 @@ class Actor:
 
 @dataclass(frozen=True, slots=True)
 class Store:
-    """The keys of one host, through its session."""
+    """The keys of one app, through its host's session."""
 
+    app: Flask
     db: SQLAlchemy
     models: Models
+    settings: Settings
 
     @property
     def session(self) -> scoped_session[Any]:
@@ -83,7 +87,6 @@ class Store:
 
     def create(
         self,
-        settings: Settings,
         organization_id: Any,
         *,
         name: str,
@@ -105,7 +108,7 @@ class Store:
         if not can_hold(self.models.key_table.c.organization_id, organization_id):
             raise ValueError(f"organization_id {organization_id!r} does not fit its column")
         name = clean_name(name)
-        held = clean_scopes(scopes, settings)
+        held = clean_scopes(scopes, self.settings)
         created_by = clean_actor(actor.name)
         if expires_at is not None:
             expires_at = to_utc(expires_at, "expires_at")
@@ -113,16 +116,16 @@ class Store:
             check_idempotency_key(idempotency_key)
             self._refuse_replay(organization_id, idempotency_key)
         now = datetime.now(UTC)
-        if settings.max_keys is not None:
-            self._refuse_excess(organization_id, settings.max_keys, now)
-        token = tokens.generate(settings.prefix)
+        if self.settings.max_keys is not None:
+            self._refuse_excess(organization_id, self.settings.max_keys, now)
+        token = tokens.generate(self.settings.prefix)
         key = self.models.ApiKey(
             id=token.id,
             organization_id=organization_id,
             name=name,
             folded_name=fold(name),
             scopes=held,
-            digest=tokens.digest(token.secret, settings.peppers),
+            digest=tokens.digest(token.secret, self.settings.peppers),
             created_at=now,
             created_by=created_by,
             expires_at=expires_at,
@@ -131,6 +134,7 @@ class Store:
         self.session.add(key)
         self._record(key.organization_id, key.id, KEY_CREATED, now, created_by, actor.address)
         self.session.flush()
+        self._send(signals.key_created, key)
         return IssuedKey(key, str(token))
 
     def get(self, organization_id: Any, key_id: str) -> ApiKey | None:
@@ -158,32 +162,28 @@ class Store:
         selection: Selection,
         *,
         now: datetime,
-        prefix: str,
         limit: int | None = None,
         offset: int = 0,
     ) -> Sequence[ApiKey]:
         """Return keys of the organisation.
 
         :param now: an aware time, to tell the expired from the active.
-        :param prefix: the prefix of keys, which a search may begin with.
         :raises ValueError: for a negative limit or offset.
         """
         if offset < 0 or (limit is not None and limit < 0):
             raise ValueError("limit and offset are not negative")
         statement = (
             sa.select(self.models.ApiKey)
-            .where(*self._selects(organization_id, selection, now, prefix))
+            .where(*self._selects(organization_id, selection, now))
             .order_by(*selection.order(self.models.ApiKey))
             .limit(None if limit is None else min(limit, LARGEST_INTEGER))
             .offset(min(offset, LARGEST_INTEGER))
         )
         return self.session.scalars(statement).all()
 
-    def count(
-        self, organization_id: Any, selection: Selection, *, now: datetime, prefix: str
-    ) -> int:
+    def count(self, organization_id: Any, selection: Selection, *, now: datetime) -> int:
         """Return how many keys :meth:`select` has in all."""
-        return self.session.scalar(self._count(organization_id, selection, now, prefix)) or 0
+        return self.session.scalar(self._count(organization_id, selection, now)) or 0
 
     def revoke(self, organization_id: Any, key_id: str, *, actor: Actor) -> bool:
         """Revoke a key and add the audit record, and flush both.
@@ -210,6 +210,7 @@ class Store:
         self.session.refresh(key)
         self._record(organization_id, key_id, KEY_REVOKED, now, revoked_by, actor.address)
         self.session.flush()
+        self._send(signals.key_revoked, key)
         return True
 
     def revoke_all(
@@ -227,7 +228,7 @@ class Store:
         # By their ids: a search under locks would lock all that MariaDB looks at.
         ids = self.session.scalars(
             sa.select(self.models.ApiKey.id)
-            .where(*self._selects(organization_id, current, now, prefix=""))
+            .where(*self._selects(organization_id, current, now))
             .order_by(self.models.ApiKey.id)
         ).all()
         revoked = []
@@ -239,6 +240,8 @@ class Store:
                     self._record(*record, actor.address)
                     revoked.append(key)
             self.session.flush()
+        for key in revoked:
+            self._send(signals.key_revoked, key)
         return revoked
 
     def count_ended(self, ended_before: datetime) -> int:
@@ -303,7 +306,7 @@ class Store:
             raise ReplayedCreation(key_id)
 
     def _refuse_excess(self, organization_id: Any, limit: int, now: datetime) -> None:
-        live = self._count(organization_id, Selection(status=ACTIVE), now, prefix="")
+        live = self._count(organization_id, Selection(status=ACTIVE), now)
         # Creations wait for one another until their transactions end. Otherwise two at once would
         # each count without the other.
         dialect = self._dialect_name()
@@ -317,6 +320,9 @@ class Store:
             live = live.with_for_update()
         if (self.session.scalar(live) or 0) >= limit:
             raise KeyLimitReached(limit)
+
+    def _send(self, signal: NamedSignal, key: ApiKey) -> None:
+        signal.send(self.app, _async_wrapper=self.app.ensure_sync, key=key)
 
     def _record(
         self,
@@ -338,19 +344,17 @@ class Store:
             )
         )
 
-    def _count(
-        self, organization_id: Any, selection: Selection, now: datetime, prefix: str
-    ) -> sa.Select[Any]:
+    def _count(self, organization_id: Any, selection: Selection, now: datetime) -> sa.Select[Any]:
         return (
             sa.select(sa.func.count())
             .select_from(self.models.ApiKey)
-            .where(*self._selects(organization_id, selection, now, prefix))
+            .where(*self._selects(organization_id, selection, now))
         )
 
     def _selects(
-        self, organization_id: Any, selection: Selection, now: datetime, prefix: str
+        self, organization_id: Any, selection: Selection, now: datetime
     ) -> list[sa.ColumnElement[bool]]:
-        conditions = selection.conditions(self.models.ApiKey, now=now, prefix=prefix)
+        conditions = selection.conditions(self.models.ApiKey, now=now, prefix=self.settings.prefix)
         if organization_id is EVERY_ORGANIZATION:
             return conditions
         return [self._is_of(organization_id), *conditions]

@@ -25,16 +25,16 @@ class Tab:
 
 def tab_for(organization: Any) -> Tab:
     """Return the tab of an organisation, for the template ``orgkeys/_tab.html``."""
-    orgkeys, settings = state_of().orgkeys, state_of().settings
+    state = state_of()
     try:
         is_permitted = may_manage(organization)
     except HTTPException:
         is_permitted = False
-    name = _mounted_name(orgkeys.blueprint)
+    name = _mounted_name(state.blueprint)
     rules = current_app.url_map.iter_rules(f"{name}.index")
     variables = {variable for rule in rules for variable in rule.arguments}
     values = {k: v for k, v in (request.view_args or {}).items() if k in variables}
-    values[settings.org_arg] = organization.slug
+    values[state.settings.org_arg] = organization.slug
     return Tab(
         url=url_for(f"{name}.index", **values),
         stylesheet=url_for(f"{name}.asset", filename="orgkeys.css", **values),

@@ -117,6 +117,7 @@ def _issuer(app: Flask) -> IssueKey:
     def issue(
         *, scopes: Iterable[str], organization: Any, name: str = "test", **arguments: Any
     ) -> IssuedKey:
+        from .management import management
         from .state import state_of
 
         state = state_of(app)
@@ -124,9 +125,9 @@ def _issuer(app: Flask) -> IssueKey:
         # and the rows it has yet to commit.
         is_pushed = _is_current(app)
         with nullcontext() if is_pushed else app.app_context():
-            session = state.orgkeys.db.session
+            session = state.host.session
             session.flush()
-            issued = state.orgkeys.create_key(
+            issued = management.create_key(
                 _organization_id(state, organization), name=name, scopes=scopes, **arguments
             )
             session.commit()
@@ -144,11 +145,9 @@ def _is_current(app: Flask) -> bool:
 
 
 def _organization_id(state: AppState, organization: Any) -> Any:
-    from .guards import load_organization
-
     if isinstance(organization, str):
-        found = load_organization(state, organization)
-        if found is None and state.orgkeys.ApiKey.organization_id.type.python_type is not str:
+        found = state.host.load_organization(organization)
+        if found is None and state.keys.models.ApiKey.organization_id.type.python_type is not str:
             raise LookupError(f"the organisation loader finds no {organization!r}")
         organization = found or organization
     return getattr(organization, "id", organization)

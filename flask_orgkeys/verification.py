@@ -39,8 +39,7 @@ def verify(
     """
     if token is None:
         return Verdict(InvalidKey)
-    session = state.orgkeys.db.session
-    key = session.get(state.orgkeys.ApiKey, token.id, populate_existing=True)
+    key = state.host.session.get(state.keys.models.ApiKey, token.id, populate_existing=True)
     refusal = state.authenticator.reason_to_reject(token, key, datetime.now(UTC))
     if key is None or refusal is InvalidKey:
         return Verdict(InvalidKey)

@@ -30,6 +30,7 @@ from .guards import UNANSWERED
 from .headers import UncachedHeaders
 from .language import ngettext
 from .listing import listing_of, place_of_request
+from .management import management
 from .presentation import KeyRow
 from .selection import STATUSES
 from .state import state_of
@@ -132,11 +133,11 @@ def _create(visit: Visit) -> Any:
 
 def _created_before(visit: Visit, form: CreateKeyForm) -> str | None:
     key = form.idempotency_key
-    return None if key is None else state_of().orgkeys.find_replayed(visit.organization.id, key)
+    return None if key is None else management.find_replayed(visit.organization.id, key)
 
 
 def _create_and_show(visit: Visit, form: CreateKeyForm) -> Response:
-    issued = state_of().orgkeys.create_key(
+    issued = management.create_key(
         visit.organization.id,
         name=form.name.data,
         scopes=form.scopes.data,
@@ -160,7 +161,7 @@ def _revoke(visit: Visit, key_id: str) -> Any:
     form = RevokeKeyForm()
     if not form.validate_on_submit():
         return _render_list(visit, "revoke", key=_row(key, visit), form=form), 422
-    revoke, actor = state_of().orgkeys.revoke_key, current_user.get_id()
+    revoke, actor = management.revoke_key, current_user.get_id()
     try:
         _committed(lambda: revoke(visit.organization.id, key_id, revoked_by=actor))
     except KeyNotFound:
@@ -169,7 +170,7 @@ def _revoke(visit: Visit, key_id: str) -> Any:
 
 
 def _committed(change: Callable[[], T]) -> T:
-    return committed(state_of().orgkeys.db.session, change)
+    return committed(state_of().host.session, change)
 
 
 def _asset(**arguments: Any) -> Response:
@@ -212,16 +213,15 @@ def _notice(visit: Visit) -> dict[str, str] | None:
 
     By the URL rather than by flash, for a host's layout may show flashed messages, too.
     """
-    orgkeys = state_of().orgkeys
     for kind in ("revoked", "existing"):
-        key = orgkeys.get_key(visit.organization.id, request.args.get(kind, ""))
+        key = management.get_key(visit.organization.id, request.args.get(kind, ""))
         if key is not None and (kind == "existing" or key.revoked_at is not None):
             return {"kind": kind, "name": key.name}
     return None
 
 
 def _key_or_404(visit: Visit, key_id: str) -> ApiKey:
-    key = state_of().orgkeys.get_key(visit.organization.id, key_id)
+    key = management.get_key(visit.organization.id, key_id)
     if key is None:
         abort(404)
     return key

@@ -17,13 +17,15 @@ PACKAGE = Path(flask_orgkeys.__file__).parent
 LAYERS = (
     {"tokens", "scopes", "signals", "headers", "options"},
     {"errors"},
-    {"settings", "models", "state", "leaks"},
+    {"settings", "models", "leaks", "host"},
     {"texts", "drivers", "pools", "language", "transactions"},
     {"organizations", "selection"},
     {"store", "keytable"},
     {"lookup"},
     {"auth"},
-    {"guards", "limiter"},
+    {"state"},
+    {"current", "management"},
+    {"guards"},
     {"forms", "presentation", "examples", "openapi", "revocation", "routes", "startup"},
     {"listing"},
     {"access"},
@@ -100,6 +102,7 @@ def test_what_works_without_a_request_imports_none(module: str) -> None:
     "module",
     [
         *("views", "access", "listing", "tab", "forms", "presentation", "guards", "auth"),
+        *("current", "management"),
         *("console", "keycommands", "cli", "routes"),
     ],
 )
@@ -127,6 +130,7 @@ def test_the_package_re_exports_and_nothing_else() -> None:
     assert defined == {"__getattr__"}
     assert all(getattr(flask_orgkeys, name) is not None for name in names)
     assert names == [
+        "AuthenticatedKey",
         "IssuedKey",
         "OrgKeys",
         "current_key",

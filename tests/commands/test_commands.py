@@ -152,7 +152,7 @@ class TestCreate:
         assert "1 live API keys" in result.stderr
 
     def test_missing_loader(self, host: Host) -> None:
-        host.orgkeys.load_organization = None
+        host.app.extensions["orgkeys"].host.organization_loader = None
         result = create(host)
         assert (result.exit_code, result.stdout) == (1, "")
         assert "@orgkeys.organization_loader" in result.stderr

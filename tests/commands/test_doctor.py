@@ -94,9 +94,9 @@ def test_host_without_pages_needs_no_secret_key(new_host: MakeHost) -> None:
     assert check(host)[0] == 0
 
 
-@pytest.mark.parametrize("missing", ["load_organization", "check_permission"])
+@pytest.mark.parametrize("missing", ["organization_loader", "permission_checker"])
 def test_missing_callback_is_unsafe(strong_host: Host, missing: str) -> None:
-    setattr(strong_host.orgkeys, missing, None)
+    setattr(strong_host.app.extensions["orgkeys"].host, missing, None)
     exit_code, output = check(strong_host)
     assert exit_code == 1
     assert "Register one with @orgkeys." in output

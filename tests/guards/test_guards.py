@@ -312,7 +312,7 @@ class TestDecoration:
 def loaded(host: Host) -> list[Any]:
     """What the loader was asked for."""
     asked: list[Any] = []
-    load = host.orgkeys.load_organization
+    load = host.app.extensions["orgkeys"].host.organization_loader
     assert load is not None
 
     @host.orgkeys.organization_loader
@@ -427,7 +427,7 @@ class TestOrganisationWall:
         assert self.deploy(host, "/api/o/acme/deployments", token).status_code == 451
 
     def test_without_a_loader_nobody_gets_in(self, host: Host) -> None:
-        host.orgkeys.load_organization = None
+        host.app.extensions["orgkeys"].host.organization_loader = None
         token, _ = host.issue()
 
         refused = self.deploy(host, "/api/o/acme/deployments", token)

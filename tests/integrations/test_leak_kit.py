@@ -337,7 +337,7 @@ def test_the_secret_reaches_no_log_and_no_frame(
     def fail(*_: Any, **__: Any) -> None:
         raise RuntimeError("the revocation failed")
 
-    monkeypatch.setattr(type(open_host.orgkeys), "revoke_key", fail)
+    monkeypatch.setattr("flask_orgkeys.management.Management.revoke_key", fail)
     with caplog.at_level("DEBUG"), pytest.raises(RuntimeError) as raised:
         present(open_host, token)
 

@@ -268,13 +268,13 @@ class TestAccess:
 
     @on_every_page
     def test_missing_permission_checker(self, host: Host, method: str, path: str) -> None:
-        host.orgkeys.check_permission = None
+        host.app.extensions["orgkeys"].host.permission_checker = None
         assert ask(host, "ada", method, path).status_code == 403
         assert untouched(host)
 
     @on_every_page
     def test_missing_organization_loader(self, host: Host, method: str, path: str) -> None:
-        host.orgkeys.load_organization = None
+        host.app.extensions["orgkeys"].host.organization_loader = None
         assert ask(host, "ada", method, path).status_code == 404
         assert untouched(host)
 

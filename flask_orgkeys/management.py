@@ -1,0 +1,217 @@
+"""Management of keys, as a host calls it on ``OrgKeys``, and as the pages and commands do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from flask import has_request_context, request
+
+from .models import ApiKey
+from .selection import Selection
+from .state import state_of
+from .store import EVERY_ORGANIZATION, Actor, IssuedKey
+
+
+class Management:
+    """The functions of ``OrgKeys`` that create, find and end keys of the current app.
+
+    Each joins the host's ``db.session`` and flushes. None commits: the caller does.
+    """
+
+    def create_key(
+        self,
+        organization_id: Any,
+        *,
+        name: str,
+        scopes: Iterable[str],
+        expires_at: datetime | None = None,
+        created_by: str | None = None,
+        idempotency_key: str | None = None,
+    ) -> IssuedKey:
+        """Create a key in ``db.session``, and flush. The caller commits.
+
+        :param organization_id: the host's id of the organisation.
+        :param name: 1 to 100 characters after trimming, without control characters.
+        :param scopes: at least one declared scope.
+        :param expires_at: an aware time, or ``None`` for a key that does not expire.
+        :param created_by: the creator, as the host names its users; up to 255 characters.
+        :param idempotency_key: 1 to 64 visible ASCII characters. A second creation with the same
+            one fails.
+        :return: the key and its token, which exists nowhere else.
+        :raises ValueError: if an argument is not as described.
+        :raises flask_orgkeys.errors.KeyLimitReached: at ``ORGKEYS_MAX_KEYS`` live keys.
+        :raises flask_orgkeys.errors.ReplayedCreation: if ``idempotency_key`` has made a key.
+        """
+        return state_of().keys.create(
+            organization_id,
+            name=name,
+            scopes=scopes,
+            expires_at=expires_at,
+            actor=_actor(created_by),
+            idempotency_key=idempotency_key,
+        )
+
+    def find_replayed(self, organization_id: Any, idempotency_key: str) -> str | None:
+        """Return the id of the key that was created with an idempotency key, or ``None``.
+
+        :param idempotency_key: as :meth:`create_key` takes it.
+        """
+        return state_of().keys.find_replayed(organization_id, idempotency_key)
+
+    def get_key(self, organization_id: Any, key_id: str) -> ApiKey | None:
+        """Return a key of the organisation, or ``None``.
+
+        :param key_id: the public id.
+        """
+        return state_of().keys.get(organization_id, key_id)
+
+    def list_keys(
+        self,
+        organization_id: Any,
+        *,
+        status: str = "current",
+        search: str = "",
+        sort: str = "-created",
+        limit: int | None = None,
+        offset: int = 0,
+        scope: str | None = None,
+        created_by: str | None = None,
+        unused_since: datetime | None = None,
+        expires_before: datetime | None = None,
+    ) -> Sequence[ApiKey]:
+        """Return keys of the organisation.
+
+        :param status: ``"current"`` (all but the revoked), ``"active"``, ``"expired"``,
+            ``"revoked"`` or ``"all"``.
+        :param search: part of a name, or the start of an id.
+        :param sort: ``"name"``, ``"last_used"``, ``"expires"`` or ``"created"``; with a leading
+            ``-`` in descending order.
+        :param scope: a scope that the keys hold, by exact match.
+        :param created_by: the creator, as the host names its users.
+        :param unused_since: an aware time; keys used or created since are left out.
+        :param expires_before: an aware time; keys that expire later or never are left out.
+        :raises ValueError: for another status or sort, a text that is no scope, a time without a
+            zone, or a negative limit or offset.
+        """
+        return state_of().keys.select(
+            organization_id,
+            Selection(
+                status=status,
+                search=search,
+                sort=sort,
+                scope=scope,
+                created_by=created_by,
+                unused_since=unused_since,
+                expires_before=expires_before,
+            ),
+            now=datetime.now(UTC),
+            limit=limit,
+            offset=offset,
+        )
+
+    def count_keys(
+        self,
+        organization_id: Any,
+        *,
+        status: str = "current",
+        search: str = "",
+        expires_before: datetime | None = None,
+    ) -> int:
+        """Return the number of keys that :meth:`list_keys` would return without a limit.
+
+        :param status: as for :meth:`list_keys`.
+        :param search: as for :meth:`list_keys`.
+        :param expires_before: as for :meth:`list_keys`.
+        """
+        selection = Selection(status=status, search=search, expires_before=expires_before)
+        return state_of().keys.count(organization_id, selection, now=datetime.now(UTC))
+
+    def list_keys_created_by(self, created_by: str, *, status: str = "current") -> Sequence[ApiKey]:
+        """Return the keys that a user created, in every organisation, newest first.
+
+        :param created_by: as the host names its users.
+        :param status: as for :meth:`list_keys`.
+        :raises ValueError: for another status, or a name that no record can hold.
+        """
+        selection = Selection(status=status, created_by=_named(created_by))
+        return state_of().keys.select(EVERY_ORGANIZATION, selection, now=datetime.now(UTC))
+
+    def revoke_key(
+        self, organization_id: Any, key_id: str, *, revoked_by: str | None = None
+    ) -> bool:
+        """Revoke a key in ``db.session``, and flush. The caller commits. It cannot be undone.
+
+        :param revoked_by: the user who revokes it, as the host names its users; up to 255
+            characters.
+        :return: ``True`` if this revoked it; ``False`` if it was revoked already: the first time
+            and actor stay.
+        :raises flask_orgkeys.errors.KeyNotFound: if the organisation has no such key.
+        """
+        return state_of().keys.revoke(organization_id, key_id, actor=_actor(revoked_by))
+
+    def revoke_keys(
+        self,
+        organization_id: Any,
+        *,
+        created_by: str | None = None,
+        revoked_by: str | None = None,
+    ) -> Sequence[ApiKey]:
+        """Revoke all keys of the organisation in ``db.session``, and flush. The caller commits.
+        It cannot be undone.
+
+        :param created_by: only keys that this user created, as the host names its users.
+        :param revoked_by: the user who revokes them, as the host names its users; up to 255
+            characters.
+        :return: the keys that this revoked. Keys revoked already keep their first time and actor.
+        :raises ValueError: if no record can hold a user's name.
+        """
+        selection = Selection(created_by=created_by)
+        return state_of().keys.revoke_all(organization_id, selection, actor=_actor(revoked_by))
+
+    def revoke_keys_created_by(
+        self, created_by: str, *, revoked_by: str | None = None
+    ) -> Sequence[ApiKey]:
+        """Revoke all keys that a user created, in every organisation: for off-boarding. As
+        :meth:`revoke_keys` otherwise.
+
+        :param created_by: as the host names its users.
+        """
+        selection = Selection(created_by=_named(created_by))
+        return state_of().keys.revoke_all(EVERY_ORGANIZATION, selection, actor=_actor(revoked_by))
+
+    def count_ended_keys(self, ended_before: datetime) -> int:
+        """Return the number of keys that :meth:`prune_keys` would delete without a limit."""
+        return state_of().keys.count_ended(ended_before)
+
+    def prune_keys(
+        self, ended_before: datetime, *, limit: int = 500, pruned_by: str | None = None
+    ) -> int:
+        """Delete the rows of keys that ended before a time, in every organisation, and flush. The
+        caller commits. The audit record of each stays, and says that it was pruned.
+
+        A pruned key is refused as an unknown one, no longer as revoked or expired.
+
+        :param ended_before: an aware time in the past. A key ends when it is revoked or expires.
+        :param limit: the most rows to delete, so that the transaction stays short.
+        :param pruned_by: the user who deletes them, as the host names its users; up to 255
+            characters.
+        :return: the number of deleted rows; 0 when none is left.
+        :raises ValueError: if the time has no zone or is yet to come, or the limit is under 1.
+        """
+        return state_of().keys.prune(ended_before, limit=limit, actor=_actor(pruned_by))
+
+
+management: Management = Management()
+"""For the pages and commands, which have no ``OrgKeys`` at hand."""
+
+
+def _named(created_by: str) -> str:
+    if not isinstance(created_by, str):
+        raise ValueError(f"created_by is a text, not {created_by!r}")
+    return created_by
+
+
+def _actor(name: str | None) -> Actor:
+    return Actor(name, request.remote_addr if has_request_context() else None)
