@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from . import errors as errors
     from . import signals as signals
-    from .auth import AuthenticatedKey as AuthenticatedKey
     from .current import current_key as current_key
     from .extension import OrgKeys as OrgKeys
-    from .guards import require_key as require_key
-    from .guards import require_scope as require_scope
+    from .guard import require_key as require_key
+    from .guard import require_scope as require_scope
+    from .outcome import AuthenticatedKey as AuthenticatedKey
     from .store import IssuedKey as IssuedKey
 
 __all__ = [
@@ -25,12 +25,12 @@ __all__ = [
 ]
 
 _HOMES = {
-    "AuthenticatedKey": "auth",
+    "AuthenticatedKey": "outcome",
     "IssuedKey": "store",
     "OrgKeys": "extension",
     "current_key": "current",
-    "require_key": "guards",
-    "require_scope": "guards",
+    "require_key": "guard",
+    "require_scope": "guard",
 }
 
 if not TYPE_CHECKING:

@@ -13,14 +13,15 @@ from flask import abort, current_app, redirect, request, session, url_for
 from flask_login import current_user
 from werkzeug.exceptions import HTTPException
 
-from .auth import carries_bearer
-from .guards import UNANSWERED, matched_arguments
+from .database import UNANSWERED
+from .header import carries_bearer
 from .language import gettext
-from .listing import query_of_request
+from .list_query import query_of_request
+from .redaction import without_secret
 from .state import state_of
-from .texts import without_secret
+from .wall import matched_arguments
 
-logger: logging.Logger = logging.getLogger("flask_orgkeys")
+logger: logging.Logger = logging.getLogger(__name__)
 
 View = Callable[..., Any]
 

@@ -13,29 +13,18 @@ import click
 from flask import current_app
 
 from . import tokens
-from .console import (
-    DAYS,
-    as_json,
-    by,
-    commands,
-    commit,
-    counted,
-    document,
-    login_name,
-    organization_id_of,
-    print_json,
-    print_table,
-    timestamp,
-)
+from .access_rule import ANY
 from .doctor import UNSAFE, examine
-from .guards import unused_scopes
+from .document import document, timestamp
+from .dry_run import dry_run
+from .endpoints import Route, routes_of, unused_scopes
+from .group import DAYS, as_json, by, commands, commit, login_name, organization_id_of
 from .keycommands import print_key
 from .leaks import FORMATS, scan_rule
 from .management import management
-from .routes import Route, routes_of
+from .output import counted, print_json, print_table
 from .scopes import undeclared
 from .state import AppState, state_of
-from .verification import ANY, verify
 
 __all__ = ["commands"]
 
@@ -47,7 +36,7 @@ LONGEST_INPUT_BYTES = 4096
 @click.option("--scope", "scopes", multiple=True, help="That it has to hold. May be repeated.")
 @click.option("--organization", help="Whose it has to be, as the URL names it.")
 @as_json
-def verify_(
+def verify(
     refused: tuple[str, ...], scopes: tuple[str, ...], organization: str | None, as_json: bool
 ) -> None:
     """Read a key from standard input, and say whose it is and whether it would pass.
@@ -67,7 +56,7 @@ def verify_(
         declared = ", ".join(map(repr, state.settings.scopes))
         raise click.BadParameter(f"no such scope: {unknown[0]!r}; there is {declared}.")
     wanted = ANY if organization is None else organization_id_of(state, organization)
-    verdict = verify(state, _token_from_input(state), scopes=scopes, organization_id=wanted)
+    verdict = dry_run(state, _token_from_input(state), scopes=scopes, organization_id=wanted)
     code = None if verdict.refusal is None else verdict.refusal.problem_code
     if as_json:
         key = None if verdict.key is None else document(verdict.key, state.settings)

@@ -9,7 +9,7 @@ from flask.globals import request_ctx
 from werkzeug.local import LocalProxy
 
 from . import signals
-from .auth import Accepted, AuthenticatedKey, Rejected
+from .outcome import Accepted, AuthenticatedKey, Rejected
 from .state import AppState, state_of
 
 _OUTCOMES = "_orgkeys_outcomes"

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 from jinja2 import TemplateNotFound
 
+from .endpoints import check_declared_scopes, unused_scopes
 from .errors import ConfigurationError
-from .guards import check_declared_scopes, unused_scopes
+from .settings import RANDOM_TEXT_COMMAND
 from .state import state_of
 
 if TYPE_CHECKING:
@@ -64,10 +65,7 @@ def examine(app: Flask) -> Iterator[Finding]:
 def _secret_key(app: Flask, has_pages: bool) -> Iterator[Finding]:
     if not has_pages:
         return
-    remedy = (
-        "Set one from your secret store; make it with: "
-        "python -c 'import secrets; print(secrets.token_urlsafe(32))'"
-    )
+    remedy = f"Set one from your secret store; make it with: {RANDOM_TEXT_COMMAND}"
     key = app.secret_key
     if not key:
         yield Finding(UNSAFE, "SECRET_KEY is not set: nobody can sign in or send a form.", remedy)
@@ -92,8 +90,7 @@ def _peppers(state: AppState) -> Iterator[Finding]:
             ADVICE,
             "ORGKEYS_PEPPERS is empty: digests are plain SHA-256. That is enough against guessing; "
             "with a pepper, writing to the database is not enough to plant a key either.",
-            "Set one from your secret store; make it with: "
-            "python -c 'import secrets; print(secrets.token_urlsafe(32))'",
+            f"Set one from your secret store; make it with: {RANDOM_TEXT_COMMAND}",
         )
 
 

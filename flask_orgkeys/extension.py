@@ -8,19 +8,19 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from flask import Blueprint, Flask
 
-from . import current, language, models, startup
-from .auth import Authenticator
-from .cli import commands
+from . import current, language, models, mount, startup
+from .authenticator import Authenticator
 from .errors import ConfigurationError
+from .cli import commands
 from .host import Host
 from .lookup import Lookup
 from .management import Management
 from .models import make_models
+from .mount import make_blueprint
 from .settings import DEFAULTS, Settings
 from .state import EXTENSION_NAME, AppState
 from .store import Store
 from .tab import tab_for
-from .views import make_blueprint
 
 if TYPE_CHECKING:
     from flask_sqlalchemy import SQLAlchemy
@@ -57,8 +57,8 @@ class OrgKeys(Management):
         self._models = make_models(db, organization, bind_key)
         self._bind_key = bind_key
         self._blueprint = make_blueprint()
-        self._blueprint.deferred_functions.insert(0, startup.check_prefix)
-        self._blueprint.record(startup.check_set_up_mount)
+        self._blueprint.deferred_functions.insert(0, mount.check_prefix)
+        self._blueprint.record(mount.check_set_up_mount)
 
     @property
     def ApiKey(self) -> type[models.ApiKey]:  # noqa: N802 - a class, for queries and relationships
@@ -108,7 +108,7 @@ class OrgKeys(Management):
             authenticator=Authenticator(app, settings, lookup),
             blueprint=self._blueprint,
         )
-        startup.check_mount(app, state)
+        mount.check_mount(app, state)
         app.extensions[EXTENSION_NAME] = state
         startup.check_before_first_request(app)
         app.before_request(partial(current.authenticate_request, state))

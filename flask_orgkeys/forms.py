@@ -13,8 +13,9 @@ from wtforms import HiddenField, SelectField, SelectMultipleField, StringField
 from wtforms.fields import SelectChoice
 from wtforms.validators import ValidationError
 
+from .cleaning import UnfitText, clean_name
 from .language import day, gettext, ngettext
-from .texts import UnfitText, clean_name
+from .settings import NEVER
 
 if TYPE_CHECKING:
     from .settings import Settings
@@ -34,8 +35,6 @@ if TYPE_CHECKING:
         def errors(self) -> dict[str | None, Any]: ...
 else:
     from flask_wtf import FlaskForm
-
-NEVER = "never"
 
 MANY_SCOPES = 8
 """How many scopes make it a chore to find and tick each."""

@@ -11,27 +11,16 @@ from typing import Any
 
 import click
 
-from .console import (
-    DAYS,
-    as_json,
-    by,
-    commands,
-    commit,
-    counted,
-    document,
-    login_name,
-    minute,
-    organization_id_of,
-    print_json,
-    print_table,
-)
-from .forms import NEVER
+from .document import document
+from .group import DAYS, as_json, by, commands, commit, login_name, organization_id_of
 from .management import management
 from .models import ACTIVE, ApiKey
+from .output import counted, minute, print_json, print_table
+from .redaction import public_id
 from .selection import CURRENT, STATUSES
+from .settings import NEVER
 from .state import AppState, state_of
 from .store import IssuedKey
-from .texts import public_id
 
 
 @commands.command("create")

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
-from .tokens import ID_LENGTH, PREFIX_PATTERN, SECRET_LENGTH
+from .tokens import ID_PATTERN, PREFIX_PATTERN, SECRET_PATTERN
 
 MIN_ENTROPY_BITS = 3.5
 """Shannon entropy of a key, in bits a character, below which it is a placeholder in some manual.
@@ -32,7 +32,7 @@ def key_pattern(prefix: str) -> str:
     """
     if not PREFIX_PATTERN.fullmatch(prefix):
         raise ValueError(f"{prefix!r} is no prefix: write 1 to 20 letters, digits or underscores")
-    return f"{prefix}_[0-9A-Za-z]{{{ID_LENGTH}}}_[0-9A-Za-z]{{{SECRET_LENGTH}}}{_WORD_END}"
+    return f"{prefix}_{ID_PATTERN}_{SECRET_PATTERN}{_WORD_END}"
 
 
 def scan_rule(format_name: str, prefix: str) -> str:

@@ -10,12 +10,11 @@ from typing import Any, Self
 
 from flask import request
 
+from .list_query import query_of_request
 from .management import management
 from .models import ACTIVE, REVOKED
-from .presentation import EXPIRES_SOON, KeyRow
-from .selection import CURRENT, NEWEST_FIRST, SORTS, STATUSES
+from .rows import EXPIRES_SOON, KeyRow
 from .state import state_of
-from .texts import without_secret
 
 KEYS_PER_PAGE = 25
 
@@ -89,25 +88,3 @@ def listing_of(organization_id: Any, now: datetime) -> Listing:
             organization_id, status=ACTIVE, expires_before=now + EXPIRES_SOON
         ),
     )
-
-
-def query_of_request() -> dict[str, Any]:
-    """Return what the URL says of the list, without what it does not know."""
-    return {
-        "q": without_secret(request.args.get("q", "").strip(), state_of().settings.prefix),
-        "status": _one_of(STATUSES, "status", CURRENT),
-        "sort": _one_of(SORTS, "sort", NEWEST_FIRST),
-    }
-
-
-def place_of_request() -> dict[str, Any]:
-    """Return where in the list the request is, as far as that is not where the list begins."""
-    start = {"q": "", "status": CURRENT, "sort": NEWEST_FIRST}
-    place = {name: value for name, value in query_of_request().items() if value != start[name]}
-    page = request.args.get("page", "")
-    return {**place, "page": page} if page.isdecimal() else place
-
-
-def _one_of(choices: tuple[str, ...], name: str, default: str) -> str:
-    value = request.args.get(name, default)
-    return value if value in choices else default

@@ -20,9 +20,11 @@ from sqlalchemy import event, orm
 from sqlalchemy.engine import Connection, Engine
 from sqlalchemy.pool import NullPool, QueuePool
 
+from .database import reason_of
 from .errors import ConfigurationError
-from .keytable import KeyTable, StoredKey, Use
-from .pools import Loan
+from .key_table import KeyTable, StoredKey
+from .loan import Loan
+from .writes import PendingUses, Use
 
 if TYPE_CHECKING:
     from flask import Flask
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
 
     from .models import Models
 
-logger: logging.Logger = logging.getLogger("flask_orgkeys")
+logger: logging.Logger = logging.getLogger(__name__)
 
 _OPEN_CONNECTIONS = "flask_orgkeys.open_connections"
 
@@ -80,12 +82,12 @@ class Reader:
         """Have a use of the key that was found written, as soon as it can neither disturb the
         host's transaction nor delay the request: mostly when this reader is done.
         """
-        table = self._lookup.table(self._engine)
-        table.record(use)
+        uses = self._lookup.pending_uses(self._engine)
+        uses.record(use)
         if self._host_connection is not None:
             connection = self._host_connection.connection.dbapi_connection
-            if table.driver.is_idle(connection):
-                table.write_uses(connection)
+            if uses.driver.is_idle(connection):
+                uses.write(connection)
 
     def _find(self, key_id: str) -> StoredKey | None:
         if self._host_connection is not None:
@@ -151,7 +153,7 @@ class Reader:
 
     def _unavailable(self, error: BaseException) -> DatabaseUnavailable:
         cause = getattr(error, "orig", None) or error
-        reason = " ".join(f"{type(cause).__name__}: {cause}".split())
+        reason = reason_of(error)
         if self._table is not None and self._table.driver.is_table_missing(cause):
             reason += "; a table or column of flask-orgkeys is missing: run 'flask db upgrade'"
         return DatabaseUnavailable(reason)
@@ -170,6 +172,7 @@ class Lookup:
         with app.app_context():
             self._engines: Mapping[str | None, Engine] = db.engines
         self._tables: weakref.WeakKeyDictionary[Engine, KeyTable] = weakref.WeakKeyDictionary()
+        self._uses: weakref.WeakKeyDictionary[Engine, PendingUses] = weakref.WeakKeyDictionary()
         engine = self._engines.get(bind_key)
         if engine is None:
             raise ConfigurationError(
@@ -189,21 +192,29 @@ class Lookup:
         """Return the table of keys in the database of an engine that has been connected."""
         table = self._tables.get(engine)
         if table is None:
-            new = KeyTable(self._models, engine)
-            table = self._tables.setdefault(engine, new)
-            if table is new:
-                event.listen(engine, "checkin", table.write_uses)
-                weakref.finalize(engine, _write_at_exit, weakref.ref(engine), table)
+            table = self._tables.setdefault(engine, KeyTable(self._models, engine))
         return table
+
+    def pending_uses(self, engine: Engine) -> PendingUses:
+        """Return the uses to be written to the database of an engine that has been connected."""
+        uses = self._uses.get(engine)
+        if uses is None:
+            driver = self.table(engine).driver
+            new = PendingUses(self._models, engine.dialect, driver)
+            uses = self._uses.setdefault(engine, new)
+            if uses is new:
+                event.listen(engine, "checkin", uses.write)
+                weakref.finalize(engine, _write_at_exit, weakref.ref(engine), uses)
+        return uses
 
     def write_uses(self) -> None:
         """Write the uses that wait for the host to end its transaction, if that can be done
         without it.
         """
         engine, _ = self._engine_and_host_connection()
-        table = self._tables.get(engine)
+        uses = self._uses.get(engine)
         # SQLite's would wait for the host's.
-        if table is not None and table.is_write_due and engine.dialect.name != "sqlite":
+        if uses is not None and uses.is_write_due and engine.dialect.name != "sqlite":
             _write_on_pooled_connection(engine)
 
     def _engine_and_host_connection(self) -> tuple[Engine, Connection | None]:
@@ -273,9 +284,9 @@ def _write_on_pooled_connection(engine: Engine) -> None:
         logger.debug("uses of keys are not written yet: %s", error)
 
 
-def _write_at_exit(engine_reference: weakref.ref[Engine], table: KeyTable) -> None:
+def _write_at_exit(engine_reference: weakref.ref[Engine], uses: PendingUses) -> None:
     engine = engine_reference()
-    table.retry_at = 0.0
+    uses.retry_at = 0.0
     # Opening a connection could take long.
-    if table.is_write_due and isinstance(engine, Engine) and _has_open_connection(engine):
+    if uses.is_write_due and isinstance(engine, Engine) and _has_open_connection(engine):
         _write_on_pooled_connection(engine)

@@ -8,10 +8,12 @@ from typing import Any
 
 from flask import has_request_context, request
 
+from . import ending
+from .events import Actor
 from .models import ApiKey
 from .selection import Selection
 from .state import state_of
-from .store import EVERY_ORGANIZATION, Actor, IssuedKey
+from .store import EVERY_ORGANIZATION, IssuedKey
 
 
 class Management:
@@ -149,7 +151,7 @@ class Management:
             and actor stay.
         :raises flask_orgkeys.errors.KeyNotFound: if the organisation has no such key.
         """
-        return state_of().keys.revoke(organization_id, key_id, actor=_actor(revoked_by))
+        return ending.revoke(state_of().keys, organization_id, key_id, actor=_actor(revoked_by))
 
     def revoke_keys(
         self,
@@ -168,7 +170,9 @@ class Management:
         :raises ValueError: if no record can hold a user's name.
         """
         selection = Selection(created_by=created_by)
-        return state_of().keys.revoke_all(organization_id, selection, actor=_actor(revoked_by))
+        return ending.revoke_all(
+            state_of().keys, organization_id, selection, actor=_actor(revoked_by)
+        )
 
     def revoke_keys_created_by(
         self, created_by: str, *, revoked_by: str | None = None
@@ -179,11 +183,13 @@ class Management:
         :param created_by: as the host names its users.
         """
         selection = Selection(created_by=_named(created_by))
-        return state_of().keys.revoke_all(EVERY_ORGANIZATION, selection, actor=_actor(revoked_by))
+        return ending.revoke_all(
+            state_of().keys, EVERY_ORGANIZATION, selection, actor=_actor(revoked_by)
+        )
 
     def count_ended_keys(self, ended_before: datetime) -> int:
         """Return the number of keys that :meth:`prune_keys` would delete without a limit."""
-        return state_of().keys.count_ended(ended_before)
+        return ending.count_ended(state_of().keys, ended_before)
 
     def prune_keys(
         self, ended_before: datetime, *, limit: int = 500, pruned_by: str | None = None
@@ -200,7 +206,7 @@ class Management:
         :return: the number of deleted rows; 0 when none is left.
         :raises ValueError: if the time has no zone or is yet to come, or the limit is under 1.
         """
-        return state_of().keys.prune(ended_before, limit=limit, actor=_actor(pruned_by))
+        return ending.prune(state_of().keys, ended_before, limit=limit, actor=_actor(pruned_by))
 
 
 management: Management = Management()
@@ -214,4 +220,4 @@ def _named(created_by: str) -> str:
 
 
 def _actor(name: str | None) -> Actor:
-    return Actor(name, request.remote_addr if has_request_context() else None)
+    return Actor.of(name, request.remote_addr if has_request_context() else None)

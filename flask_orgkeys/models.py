@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
@@ -15,6 +15,7 @@ from sqlalchemy.orm import LoaderCallableStatus
 from sqlalchemy.orm.attributes import set_committed_value
 
 from .errors import ConfigurationError
+from .times import as_utc, is_past
 from .tokens import ID_LENGTH
 
 if TYPE_CHECKING:
@@ -36,9 +37,6 @@ KEY_REVOKED = "revoked"
 KEY_PRUNED = "pruned"
 
 _TIMES = ("created_at", "expires_at", "last_used_at", "revoked_at")
-
-_NAIVE_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - to count from, on either side
-_UTC_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 # MariaDB drops microseconds from a plain DATETIME.
 _TIME = sa.DateTime(timezone=True).with_variant(mysql.DATETIME(fsp=6), "mysql", "mariadb")
@@ -117,41 +115,6 @@ class Models:
     def key_table(self) -> sa.Table:
         table: sa.Table = vars(self.ApiKey)["__table__"]
         return table
-
-
-def is_past(moment: datetime | None, now: datetime) -> bool:
-    """Tell whether ``moment`` has come: half-open, so true at that very instant."""
-    return moment is not None and moment <= now
-
-
-def as_utc(value: datetime) -> datetime:
-    """Return a time from the database as an aware one in UTC.
-
-    PostgreSQL answers in its session's time zone; SQLite and MariaDB answer naive, in the UTC that
-    was written.
-    """
-    if value.tzinfo is not None:
-        return value if value.tzinfo is UTC else value.astimezone(UTC)
-    # Like ``value.replace(tzinfo=UTC)``, in a fifth of its time.
-    return _UTC_EPOCH + (value - _NAIVE_EPOCH)
-
-
-def to_utc(value: datetime, name: str) -> datetime:
-    """Return a time from outside in UTC.
-
-    :param name: what it is called, for the errors.
-    :raises ValueError: where it is none, has no time zone, or lies beyond the calendar in UTC.
-    """
-    if not isinstance(value, datetime):
-        raise ValueError(f"{name} is a datetime, not {value!r}")
-    if value.tzinfo is None or value.utcoffset() is None:
-        raise ValueError(
-            f"{name} has no time zone: write datetime.now(UTC) + timedelta(days=90), for example"
-        )
-    try:
-        return value.astimezone(UTC)
-    except OverflowError as error:
-        raise ValueError(f"{name} lies outside of the years 1 to 9999 in UTC") from error
 
 
 def make_models(

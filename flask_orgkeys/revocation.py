@@ -23,15 +23,15 @@ from typing import Any
 from flask import Blueprint, Response, current_app, jsonify, request
 
 from . import tokens
+from .database import UNANSWERED
 from .errors import RETRY_AFTER_SECONDS
-from .guards import UNANSWERED
 from .management import management
 from .state import AppState, state_of
 
 HOLDER = "holder of the key"
 """Who revokes, in the audit record: the address beside it is all that is known."""
 
-logger: logging.Logger = logging.getLogger("flask_orgkeys")
+logger: logging.Logger = logging.getLogger(__name__)
 
 blueprint: Blueprint = Blueprint("orgkeys_revocation", __name__)
 """The one route, ``POST /revoke``."""

@@ -13,9 +13,11 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
 from . import tokens
-from .models import ACTIVE, EXPIRED, REVOKED, ApiKey, to_utc
+from .cleaning import LONGEST_SEARCH, clean_actor, fold, is_storable
+from .models import ACTIVE, EXPIRED, REVOKED, ApiKey
+from .redaction import public_id, without_secret
 from .scopes import is_scope_token
-from .texts import LONGEST_SEARCH, clean_actor, fold, is_storable, public_id, without_secret
+from .times import to_utc
 
 CURRENT = "current"
 ALL = "all"

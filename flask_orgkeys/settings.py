@@ -23,11 +23,14 @@ MIN_PEPPER_BYTES = 32
 MAX_EXPIRY_DAYS = 36_500
 MAX_NUMBER = 1_000_000_000
 
+NEVER = "never"
+"""The lifetime of a key without expiry, in the form and in the commands."""
+
 _REALM = re.compile(r"[\x20-\x7e]+")
 _URL_VARIABLE = re.compile(r"[A-Za-z_][0-9A-Za-z_]*")
 _VARIABLES_OF_PAGES = ("key_id", "filename")
 
-_MAKE_A_PEPPER = "python -c 'import secrets; print(secrets.token_urlsafe(32))'"
+RANDOM_TEXT_COMMAND = "python -c 'import secrets; print(secrets.token_urlsafe(32))'"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -218,7 +221,7 @@ def _peppers(value: Any) -> tuple[bytes, ...]:
     if isinstance(value, (str, bytes)) or not isinstance(value, Sequence):
         raise ConfigurationError(
             "ORGKEYS_PEPPERS must be a list of HMAC keys, newest first, like [new, old], or empty. "
-            f"Make one with: {_MAKE_A_PEPPER}"
+            f"Make one with: {RANDOM_TEXT_COMMAND}"
         )
     return tuple(_pepper(pepper, number) for number, pepper in enumerate(value, start=1))
 
@@ -229,6 +232,6 @@ def _pepper(value: Any, number: int) -> bytes:
     if not isinstance(pepper, bytes) or len(pepper) < MIN_PEPPER_BYTES:
         raise ConfigurationError(
             f"ORGKEYS_PEPPERS: number {number} is not {MIN_PEPPER_BYTES} bytes or longer. "
-            f"Make one with: {_MAKE_A_PEPPER}"
+            f"Make one with: {RANDOM_TEXT_COMMAND}"
         )
     return pepper

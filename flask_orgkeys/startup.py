@@ -4,47 +4,10 @@ only shows once every view is registered.
 
 from __future__ import annotations
 
-from typing import Any
-
 from flask import Flask, current_app
 
-from .errors import ConfigurationError
-from .guards import check_declared_scopes, exempt_guarded_views_from_csrf
-from .settings import DEFAULTS
-from .state import EXTENSION_NAME, AppState
-
-
-def check_prefix(setup: Any) -> None:
-    """Check the prefix at ``register_blueprint``, where without one Flask speaks of a slash."""
-    if not setup.url_prefix:
-        raise _mounted_without(DEFAULTS["ORG_ARG"], at="/")
-
-
-def check_set_up_mount(setup: Any) -> None:
-    state: AppState | None = setup.app.extensions.get(EXTENSION_NAME)
-    if state is not None:
-        check_mount(setup.app, state)
-
-
-def check_mount(app: Flask, state: AppState) -> None:
-    """Check where the pages are mounted, if they are, at that or at ``init_app``."""
-    blueprint, org_arg = state.blueprint, state.settings.org_arg
-    names = {name for name, mounted in app.blueprints.items() if mounted is blueprint}
-    if names and not hasattr(app, "login_manager"):
-        raise ConfigurationError(
-            "the API keys pages need Flask-Login: call login_manager.init_app(app) before "
-            "orgkeys.init_app(app), and before they are mounted."
-        )
-    for rule in app.url_map.iter_rules():
-        if rule.endpoint.rpartition(".")[0] in names and org_arg not in rule.arguments:
-            raise _mounted_without(org_arg, at=rule.rule)
-
-
-def _mounted_without(org_arg: str, *, at: str) -> ConfigurationError:
-    return ConfigurationError(
-        f"the API keys pages are mounted at {at!r}, which has no <{org_arg}>. Mount them with "
-        f'url_prefix="/o/<{org_arg}>/api-keys", for example.'
-    )
+from .csrf import exempt_guarded_views_from_csrf
+from .endpoints import check_declared_scopes
 
 
 def check_before_first_request(app: Flask) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from flask import Flask, current_app
 from werkzeug.local import LocalProxy
 
-from .auth import Authenticator
+from .authenticator import Authenticator
 from .errors import ConfigurationError
 from .host import Host
 from .settings import Settings

@@ -9,25 +9,20 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
 from . import signals, tokens
-from .errors import KeyLimitReached, KeyNotFound, ReplayedCreation
-from .models import ACTIVE, KEY_CREATED, KEY_PRUNED, KEY_REVOKED, ApiKey, Models, to_utc
-from .organizations import LARGEST_INTEGER, can_hold, equals
-from .selection import CURRENT, Selection
-from .texts import (
-    check_idempotency_key,
-    clean_actor,
-    clean_address,
-    clean_name,
-    clean_scopes,
-    fold,
-)
+from .cleaning import check_idempotency_key, clean_name, clean_scopes, fold
+from .errors import KeyLimitReached, ReplayedCreation
+from .events import Actor
+from .models import ACTIVE, KEY_CREATED, ApiKey, Models
+from .organization_ids import LARGEST_INTEGER, can_hold, equals
+from .selection import Selection
+from .times import to_utc
 
 if TYPE_CHECKING:
     from blinker import NamedSignal
@@ -40,9 +35,7 @@ if TYPE_CHECKING:
 EVERY_ORGANIZATION: Any = object()
 """In the place of an organisation's id, where all are meant: no id that a host may have lost."""
 
-ROWS_AT_ONCE = 500
-
-_KEY_ID = re.compile(rf"[0-9A-Za-z]{{{tokens.ID_LENGTH}}}")
+_KEY_ID = re.compile(tokens.ID_PATTERN)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,18 +50,6 @@ class IssuedKey:
 
     key: ApiKey
     token: str = field(repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class Actor:
-    """Who changes something, for the audit record.
-
-    :param name: as the host names its users.
-    :param address: network address, where the change comes in a request.
-    """
-
-    name: str | None = None
-    address: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +90,6 @@ class Store:
             raise ValueError(f"organization_id {organization_id!r} does not fit its column")
         name = clean_name(name)
         held = clean_scopes(scopes, self.settings)
-        created_by = clean_actor(actor.name)
         if expires_at is not None:
             expires_at = to_utc(expires_at, "expires_at")
         if idempotency_key is not None:
@@ -127,14 +107,14 @@ class Store:
             scopes=held,
             digest=tokens.digest(token.secret, self.settings.peppers),
             created_at=now,
-            created_by=created_by,
+            created_by=actor.name,
             expires_at=expires_at,
             idempotency_key=idempotency_key,
         )
         self.session.add(key)
-        self._record(key.organization_id, key.id, KEY_CREATED, now, created_by, actor.address)
+        self.record(key.organization_id, key.id, KEY_CREATED, now, actor)
         self.session.flush()
-        self._send(signals.key_created, key)
+        self.send(signals.key_created, key)
         return IssuedKey(key, str(token))
 
     def get(self, organization_id: Any, key_id: str) -> ApiKey | None:
@@ -142,7 +122,7 @@ class Store:
         if not isinstance(key_id, str) or not _KEY_ID.fullmatch(key_id):
             return None
         key: ApiKey | None = self.session.scalar(
-            sa.select(self.models.ApiKey).where(*self._is(organization_id, key_id))
+            sa.select(self.models.ApiKey).where(*self.is_(organization_id, key_id))
         )
         return key
 
@@ -174,7 +154,7 @@ class Store:
             raise ValueError("limit and offset are not negative")
         statement = (
             sa.select(self.models.ApiKey)
-            .where(*self._selects(organization_id, selection, now))
+            .where(*self.selects(organization_id, selection, now))
             .order_by(*selection.order(self.models.ApiKey))
             .limit(None if limit is None else min(limit, LARGEST_INTEGER))
             .offset(min(offset, LARGEST_INTEGER))
@@ -185,107 +165,7 @@ class Store:
         """Return how many keys :meth:`select` has in all."""
         return self.session.scalar(self._count(organization_id, selection, now)) or 0
 
-    def revoke(self, organization_id: Any, key_id: str, *, actor: Actor) -> bool:
-        """Revoke a key and add the audit record, and flush both.
-
-        :return: ``True`` where this revoked it, ``False`` where it was revoked already.
-        :raises KeyNotFound: where the organisation has no such key.
-        """
-        key = self.get(organization_id, key_id)
-        if key is None:
-            raise KeyNotFound(key_id)
-        now = datetime.now(UTC)
-        revoked_by = clean_actor(actor.name)
-        # Decided by the database, so that of two at once the first stays.
-        result: Any = self.session.execute(
-            sa.update(self.models.ApiKey)
-            .where(*self._is(organization_id, key_id), self.models.ApiKey.revoked_at.is_(None))
-            .values(revoked_at=now, revoked_by=revoked_by)
-            .execution_options(synchronize_session=False)
-        )
-        if result.rowcount == 0:
-            # Read under a lock: MariaDB's snapshot may be from before the other revocation.
-            self.session.refresh(key, with_for_update={"read": True})
-            return False
-        self.session.refresh(key)
-        self._record(organization_id, key_id, KEY_REVOKED, now, revoked_by, actor.address)
-        self.session.flush()
-        self._send(signals.key_revoked, key)
-        return True
-
-    def revoke_all(
-        self, organization_id: Any, selection: Selection, *, actor: Actor
-    ) -> list[ApiKey]:
-        """Revoke all selected keys that are not yet, and add their audit records, and flush both.
-
-        :param selection: its status and order do not count.
-        :return: those that this revoked; the others keep their first time and actor.
-        """
-        now = datetime.now(UTC)
-        revoked_by = clean_actor(actor.name)
-        current = replace(selection, status=CURRENT)
-        self._lock_if_sqlite()
-        # By their ids: a search under locks would lock all that MariaDB looks at.
-        ids = self.session.scalars(
-            sa.select(self.models.ApiKey.id)
-            .where(*self._selects(organization_id, current, now))
-            .order_by(self.models.ApiKey.id)
-        ).all()
-        revoked = []
-        for start in range(0, len(ids), ROWS_AT_ONCE):
-            for key in self._locked(ids[start : start + ROWS_AT_ONCE]):
-                if key.revoked_at is None:
-                    key.revoked_at, key.revoked_by = now, revoked_by
-                    record = (key.organization_id, key.id, KEY_REVOKED, now, revoked_by)
-                    self._record(*record, actor.address)
-                    revoked.append(key)
-            self.session.flush()
-        for key in revoked:
-            self._send(signals.key_revoked, key)
-        return revoked
-
-    def count_ended(self, ended_before: datetime) -> int:
-        """Return how many keys, of all organisations, were revoked or expired before a time.
-
-        :raises ValueError: where it has no time zone, or is yet to come.
-        """
-        ended = _is_ended(self.models.ApiKey, ended_before)
-        count = sa.select(sa.func.count()).select_from(self.models.ApiKey).where(ended)
-        return self.session.scalar(count) or 0
-
-    def prune(self, ended_before: datetime, *, limit: int, actor: Actor) -> int:
-        """Delete keys that were revoked or expired before a time, of all organisations, and add
-        their audit records, and flush both.
-
-        :param limit: how many at most.
-        :return: how many.
-        :raises ValueError: where the time has no zone or is yet to come, or the limit is under 1.
-        """
-        if limit < 1:
-            raise ValueError("limit is 1 or more")
-        key_class, now, pruned_by = self.models.ApiKey, datetime.now(UTC), clean_actor(actor.name)
-        ended = _is_ended(key_class, ended_before)
-        self._lock_if_sqlite()
-        ids = self.session.scalars(
-            sa.select(key_class.id).where(ended).order_by(key_class.id).limit(limit)
-        ).all()
-        keys = self._locked(ids)
-        for key in keys:
-            record = (key.organization_id, key.id, KEY_PRUNED, now, pruned_by)
-            self._record(*record, actor.address)
-        self.session.flush()
-        self.session.execute(sa.delete(key_class).where(key_class.id.in_([key.id for key in keys])))
-        return len(keys)
-
-    def _locked(self, ids: Sequence[str]) -> Sequence[ApiKey]:
-        """Return those keys that there still are, as they are now, for this transaction to change:
-        others wait for its end.
-        """
-        key = self.models.ApiKey
-        statement = sa.select(key).where(key.id.in_(ids)).order_by(key.id).with_for_update()
-        return self.session.scalars(statement.execution_options(populate_existing=True)).all()
-
-    def _lock_if_sqlite(self) -> None:
+    def lock_if_sqlite(self) -> None:
         if self._dialect_name() == "sqlite":
             # Changes nothing, but takes the one lock there is for writing.
             self.session.execute(sa.update(self.models.ApiKey).where(sa.false()).values(name=""))
@@ -294,7 +174,7 @@ class Store:
         connection = self.session.connection(bind_arguments={"mapper": self.models.ApiKey})
         return connection.dialect.name
 
-    def _is(self, organization_id: Any, key_id: str) -> tuple[sa.ColumnElement[bool], ...]:
+    def is_(self, organization_id: Any, key_id: str) -> tuple[sa.ColumnElement[bool], ...]:
         return self._is_of(organization_id), self.models.ApiKey.id == key_id
 
     def _is_of(self, organization_id: Any) -> sa.ColumnElement[bool]:
@@ -315,56 +195,44 @@ class Store:
             arguments = {"mapper": self.models.ApiKey}
             self.session.execute(sa.select(lock), bind_arguments=arguments)
         elif dialect == "sqlite":
-            self._lock_if_sqlite()
+            self.lock_if_sqlite()
         else:
             live = live.with_for_update()
         if (self.session.scalar(live) or 0) >= limit:
             raise KeyLimitReached(limit)
 
-    def _send(self, signal: NamedSignal, key: ApiKey) -> None:
-        signal.send(self.app, _async_wrapper=self.app.ensure_sync, key=key)
-
-    def _record(
-        self,
-        organization_id: Any,
-        key_id: str,
-        action: str,
-        now: datetime,
-        actor: str | None,
-        address: str | None,
+    def record(
+        self, organization_id: Any, key_id: str, action: str, now: datetime, actor: Actor
     ) -> None:
+        """Add an event to the audit record."""
         self.session.add(
             self.models.Event(
                 organization_id=organization_id,
                 key_id=key_id,
                 action=action,
                 occurred_at=now,
-                actor=actor,
-                address=clean_address(address),
+                actor=actor.name,
+                address=actor.address,
             )
         )
+
+    def send(self, signal: NamedSignal, key: ApiKey) -> None:
+        signal.send(self.app, _async_wrapper=self.app.ensure_sync, key=key)
 
     def _count(self, organization_id: Any, selection: Selection, now: datetime) -> sa.Select[Any]:
         return (
             sa.select(sa.func.count())
             .select_from(self.models.ApiKey)
-            .where(*self._selects(organization_id, selection, now))
+            .where(*self.selects(organization_id, selection, now))
         )
 
-    def _selects(
+    def selects(
         self, organization_id: Any, selection: Selection, now: datetime
     ) -> list[sa.ColumnElement[bool]]:
         conditions = selection.conditions(self.models.ApiKey, now=now, prefix=self.settings.prefix)
         if organization_id is EVERY_ORGANIZATION:
             return conditions
         return [self._is_of(organization_id), *conditions]
-
-
-def _is_ended(key: type[ApiKey], before: datetime) -> sa.ColumnElement[bool]:
-    before = to_utc(before, "ended_before")
-    if before > datetime.now(UTC):
-        raise ValueError("ended_before is yet to come: keys that are alive would be deleted")
-    return sa.or_(key.revoked_at < before, key.expires_at < before)
 
 
 def _lock_number(organization_id: Any) -> int:

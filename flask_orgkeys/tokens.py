@@ -22,7 +22,9 @@ SECRET_LENGTH = 38
 CHECKSUM_LENGTH = 6
 
 PREFIX_PATTERN = re.compile(r"[0-9A-Za-z_]{1,20}")
-_ID_AND_SECRET = re.compile(rf"([0-9A-Za-z]{{{ID_LENGTH}}})_([0-9A-Za-z]{{{SECRET_LENGTH}}})")
+ID_PATTERN = rf"[0-9A-Za-z]{{{ID_LENGTH}}}"
+SECRET_PATTERN = rf"[0-9A-Za-z]{{{SECRET_LENGTH}}}"
+_ID_AND_SECRET = re.compile(rf"({ID_PATTERN})_({SECRET_PATTERN})")
 
 # Two digits at a time: a checksum is computed for every request with a key.
 _PAIRS = [first + second for first in ALPHABET for second in ALPHABET]
@@ -74,6 +76,11 @@ def parse(text: str, prefix: str) -> Token | None:
     if match is None or checksum(text[:-CHECKSUM_LENGTH]) != text[-CHECKSUM_LENGTH:]:
         return None
     return Token(prefix, match[1], match[2])
+
+
+def start_of(prefix: str, key_id: str) -> str:
+    """Return the public start of a key, as pages, commands and logs show it."""
+    return f"{prefix}_{key_id}…"
 
 
 def checksum(text: str) -> str:

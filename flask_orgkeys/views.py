@@ -1,113 +1,54 @@
-"""The settings pages. No SQL here."""
+"""The views of the pages. No SQL here."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from flask import (
-    Blueprint,
     abort,
     current_app,
     make_response,
     redirect,
     render_template,
     request,
-    send_from_directory,
 )
 from flask_login import current_user
-from jinja2 import BaseLoader, ChoiceLoader, FileSystemLoader, PrefixLoader
-from werkzeug.exceptions import ServiceUnavailable
 from werkzeug.wrappers import Response
 
-from .access import Visit, for_administrators
-from .errors import RETRY_AFTER_SECONDS, KeyLimitReached, KeyNotFound, ReplayedCreation
-from .examples import example_request
+from .access import Visit
+from .database import committed
+from .errors import KeyLimitReached, KeyNotFound, ReplayedCreation
+from .example_request import example_request
 from .forms import CreateKeyForm, RevokeKeyForm
-from .guards import UNANSWERED
-from .headers import UncachedHeaders
 from .language import ngettext
-from .listing import listing_of, place_of_request
+from .list_query import place_of_request
+from .listing import listing_of
 from .management import management
-from .presentation import KeyRow
+from .rows import KeyRow
 from .selection import STATUSES
 from .state import state_of
-from .transactions import committed
 
 if TYPE_CHECKING:
     from .models import ApiKey
     from .store import IssuedKey
 
-logger: logging.Logger = logging.getLogger("flask_orgkeys")
-
-STATIC_FOLDER = Path(__file__).parent / "static"
-TEMPLATE_FOLDER = Path(__file__).parent / "templates"
-ASSET_MAX_AGE_SECONDS = 3600
-
-CONTENT_SECURITY_POLICY = "; ".join(
-    (
-        "default-src 'none'",
-        "script-src 'self'",
-        "style-src 'self'",
-        "img-src 'self' data:",
-        "font-src 'self'",
-        "connect-src 'self'",
-        "form-action 'self'",
-        "base-uri 'none'",
-        "frame-ancestors 'none'",
-    )
-)
-PAGE_HEADERS = {
-    "Content-Security-Policy": CONTENT_SECURITY_POLICY,
-    "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "DENY",
-    # Not no-referrer: Flask-WTF refuses a form on https that comes without one.
-    "Referrer-Policy": "same-origin",
-}
+logger: logging.Logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
 
-def make_blueprint() -> Blueprint:
-    """Make the settings pages, to be mounted under a prefix that has the organisation."""
-    blueprint = Blueprint("orgkeys", __name__)
-    blueprint.jinja_loader = _template_loader()
-    blueprint.after_request(_add_page_headers)
-    for error in UNANSWERED:
-        blueprint.register_error_handler(error, _unavailable)
-    for rule, endpoint, view, method in (
-        ("", "index", _index, "GET"),
-        ("", "create", _create, "POST"),
-        ("/new", "new", _new, "GET"),
-        ("/<key_id>/revoke", "confirm_revoke", _confirm, "GET"),
-        ("/<key_id>/revoke", "revoke", _revoke, "POST"),
-    ):
-        guarded = for_administrators(view)
-        blueprint.add_url_rule(rule, endpoint, guarded, methods=[method], strict_slashes=False)
-    blueprint.add_url_rule("/assets/<path:filename>", "asset", _asset)
-    return blueprint
-
-
-def _template_loader() -> BaseLoader:
-    """Load each template by two names: ``orgkeys/list.html``, which a host's own file goes before,
-    and ``!orgkeys/list.html``, which stays ours, so that the host's file can extend it.
-    """
-    originals = FileSystemLoader(TEMPLATE_FOLDER / "orgkeys")
-    return ChoiceLoader([FileSystemLoader(TEMPLATE_FOLDER), PrefixLoader({"!orgkeys": originals})])
-
-
-def _index(visit: Visit) -> Any:
+def index(visit: Visit) -> Any:
     return _render_list(visit)
 
 
-def _new(visit: Visit) -> Any:
+def new(visit: Visit) -> Any:
     form = CreateKeyForm(state_of().settings, visit.now)
     return _render_list(visit, "create", form=form)
 
 
-def _create(visit: Visit) -> Any:
+def create(visit: Visit) -> Any:
     form = CreateKeyForm(state_of().settings, visit.now)
     if not form.validate_on_submit():
         existing = _created_before(visit, form) if form.is_out_of_date else None
@@ -149,14 +90,14 @@ def _create_and_show(visit: Visit, form: CreateKeyForm) -> Response:
     return _render_created(visit, issued)
 
 
-def _confirm(visit: Visit, key_id: str) -> Any:
+def confirm(visit: Visit, key_id: str) -> Any:
     key = _key_or_404(visit, key_id)
     if key.revoked_at is not None:
         return redirect(visit.url("index", revoked=key_id), 303)
     return _render_list(visit, "revoke", key=_row(key, visit), form=RevokeKeyForm())
 
 
-def _revoke(visit: Visit, key_id: str) -> Any:
+def revoke(visit: Visit, key_id: str) -> Any:
     key = _key_or_404(visit, key_id)
     form = RevokeKeyForm()
     if not form.validate_on_submit():
@@ -171,11 +112,6 @@ def _revoke(visit: Visit, key_id: str) -> Any:
 
 def _committed(change: Callable[[], T]) -> T:
     return committed(state_of().host.session, change)
-
-
-def _asset(**arguments: Any) -> Response:
-    # Not Flask's own static route: it would be handed the organisation, which it does not take.
-    return send_from_directory(STATIC_FOLDER, arguments["filename"], max_age=ASSET_MAX_AGE_SECONDS)
 
 
 def _render_created(visit: Visit, issued: IssuedKey) -> Response:
@@ -229,26 +165,3 @@ def _key_or_404(visit: Visit, key_id: str) -> ApiKey:
 
 def _row(key: ApiKey, visit: Visit) -> KeyRow:
     return KeyRow.of(key, state_of().settings, visit.now)
-
-
-def _add_page_headers(response: Response) -> Response:
-    for name, value in PAGE_HEADERS.items():
-        response.headers.setdefault(name, value)
-    if request.endpoint != f"{request.blueprint}.asset":
-        response.headers["Cache-Control"] = "no-store"
-        # Or else the page with a new key may be kept, and shown again by the back button.
-        UncachedHeaders.keep(response)
-    return response
-
-
-def _unavailable(error: Exception) -> Response:
-    """Answer 503, with the host's own page for it where that needs no database."""
-    logger.error("the API keys page cannot be shown: %s", getattr(error, "orig", None) or error)
-    unavailable = ServiceUnavailable(retry_after=RETRY_AFTER_SECONDS)
-    try:
-        answer = current_app.handle_http_exception(unavailable)
-        response: Response = current_app.make_response(answer)
-    except Exception:
-        response = unavailable.get_response()
-    response.headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
-    return response

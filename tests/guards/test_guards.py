@@ -15,8 +15,7 @@ from flask.views import MethodView, View
 from flask_login import current_user
 from sqlalchemy import event
 
-from flask_orgkeys import current_key, errors, require_key, require_scope, signals
-from flask_orgkeys.auth import AuthenticatedKey
+from flask_orgkeys import AuthenticatedKey, current_key, errors, require_key, require_scope, signals
 
 from ..conftest import MakeHost
 from ..host import Host, bearer, mistyped

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from flask_orgkeys import signals, store
-from flask_orgkeys.transactions import committed
+from flask_orgkeys import ending, signals
+from flask_orgkeys.database import committed
 
 from .. import databases
 from ..commands.test_commands import run
@@ -167,7 +167,7 @@ class TestMethods:
     def test_more_than_are_locked_at_once(
         self, any_host: Host, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(store, "ROWS_AT_ONCE", 2)
+        monkeypatch.setattr(ending, "ROWS_AT_ONCE", 2)
         with_staff(any_host)
         assert run(any_host, "revoke", "acme", "--all", "--yes").exit_code == 0
         assert revoked(any_host) == {"acme-ada", "acme-ada-2", "acme-sam", "gone"}

@@ -20,7 +20,7 @@ from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy import event
 from werkzeug.test import EnvironBuilder
 
-from flask_orgkeys import current_key, keytable, require_key
+from flask_orgkeys import current_key, require_key, writes
 from flask_orgkeys.drivers import SQLite
 
 from .. import databases
@@ -251,10 +251,10 @@ def test_many_at_once_write_once_per_step(any_host: Host) -> None:
     assert saved_notes(any_host) == ["written"]
     assert last_used_at(any_host, key_id) == NOW
 
-    for seconds, writes in ((59.999999, 1), (60, 2), (61, 2)):
+    for seconds, writes_so_far in ((59.999999, 1), (60, 2), (61, 2)):
         with time_machine.travel(NOW + timedelta(seconds=seconds), tick=False):
             any_host.client().get("/api/whoami", headers=bearer(token))
-        assert len(saved_notes(any_host)) == writes
+        assert len(saved_notes(any_host)) == writes_so_far
 
 
 def test_last_used_can_be_switched_off(new_host: MakeHost) -> None:
@@ -268,7 +268,7 @@ def test_last_used_can_be_switched_off(new_host: MakeHost) -> None:
 def test_late_write_neither_turns_back_nor_repeats_nor_touches_another_column(
     any_host: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(keytable, "RETRY_SECONDS", 0)
+    monkeypatch.setattr(writes, "RETRY_SECONDS", 0)
     any_host.app.add_url_rule("/reads", view_func=lambda: str(read(any_host.db)))
     token, key_id = any_host.issue()
     later = NOW + timedelta(seconds=1)
@@ -505,7 +505,7 @@ def test_requests_without_a_key_are_spared_the_uses_that_cannot_be_written(
         written(driver, connection, calls)
 
     monkeypatch.setattr(SQLite, "write", count)
-    monkeypatch.setattr(keytable, "RETRY_SECONDS", 3600)
+    monkeypatch.setattr(writes, "RETRY_SECONDS", 3600)
     host.app.add_url_rule("/reads", view_func=lambda: str(read(host.db)))
     token, _ = host.issue()
     with locked(host):
@@ -519,7 +519,7 @@ def test_requests_without_a_key_are_spared_the_uses_that_cannot_be_written(
 def test_use_left_over_is_written_by_whichever_request_comes_next(
     host: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(keytable, "RETRY_SECONDS", 0)
+    monkeypatch.setattr(writes, "RETRY_SECONDS", 0)
     host.app.add_url_rule("/reads", view_func=lambda: str(read(host.db)))
     token, key_id = host.issue()
     with locked(host):
@@ -532,7 +532,7 @@ def test_use_left_over_is_written_by_whichever_request_comes_next(
 def test_uses_left_over_are_bounded_and_the_latest_are_kept(
     host: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(keytable, "MAX_UNWRITTEN_USES", 3)
+    monkeypatch.setattr(writes, "MAX_UNWRITTEN_USES", 3)
     keys = [host.issue() for _ in range(6)]
     with locked(host):
         for token, _ in keys[:5]:

@@ -122,7 +122,7 @@ def errors_logged(caplog: pytest.LogCaptureFixture) -> list[logging.LogRecord]:
     return [
         record
         for record in caplog.records
-        if record.name == "flask_orgkeys" and record.levelno >= logging.WARNING
+        if record.name.startswith("flask_orgkeys") and record.levelno >= logging.WARNING
     ]
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote
 
-from .guards import guarded_rules
+from .endpoints import guarded_rules
 
 if TYPE_CHECKING:
     from flask import Flask

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import getpass
-import json
-from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 import click
 import sqlalchemy as sa
 from flask.cli import AppGroup, ScriptInfo
 
-from .guards import UNANSWERED
-from .models import ApiKey
-from .settings import DEFAULTS, MAX_EXPIRY_DAYS, Settings
+from .database import UNANSWERED, committed, reason_of
+from .redaction import redacted, without_secret
+from .settings import DEFAULTS, MAX_EXPIRY_DAYS
 from .state import AppState, state_of
-from .texts import redacted, without_secret
-from .transactions import committed
 
 T = TypeVar("T")
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -50,9 +46,9 @@ class Commands(AppGroup):
         except click.ClickException as error:
             raise _without_keys(error, ctx) from None
         except UNANSWERED as error:
-            raise Unanswered(f"the database cannot be asked: {_reason(error)}") from error
+            raise Unanswered(f"the database cannot be asked: {reason_of(error)}") from error
         except sa.exc.IntegrityError as error:
-            raise click.ClickException(f"the database refuses it: {_reason(error)}") from error
+            raise click.ClickException(f"the database refuses it: {reason_of(error)}") from error
 
 
 commands: AppGroup = Commands("orgkeys", help="Manage the API keys of an organisation.")
@@ -96,56 +92,6 @@ def login_name() -> str:
         return "cli"
 
 
-def document(key: ApiKey, settings: Settings) -> dict[str, Any]:
-    """Return a key as every command gives it with ``--json``."""
-    organization_id = key.organization_id
-    is_plain = isinstance(organization_id, int | str)
-    return {
-        "id": key.id,
-        "name": key.name,
-        "start": f"{settings.prefix}_{key.id}…",
-        "scopes": list(key.scopes),
-        "status": key.status(datetime.now(UTC)),
-        "organization_id": organization_id if is_plain else str(organization_id),
-        "created_at": timestamp(key.created_at),
-        "created_by": key.created_by,
-        "expires_at": timestamp(key.expires_at),
-        "last_used_at": timestamp(key.last_used_at),
-        "revoked_at": timestamp(key.revoked_at),
-        "revoked_by": key.revoked_by,
-    }
-
-
-def timestamp(moment: datetime | None) -> str | None:
-    """Return a time in UTC as ISO 8601 has it, always of the same length."""
-    if moment is None:
-        return None
-    return moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
-
-
-def minute(moment: datetime | None) -> str:
-    """Return a time in UTC for people."""
-    return "never" if moment is None else f"{moment:%Y-%m-%d %H:%M}Z"
-
-
-def counted(number: int) -> str:
-    """Return how many keys those are, in words."""
-    return f"{number} key" if number == 1 else f"{number} keys"
-
-
-def print_json(value: Any) -> None:
-    """Print a JSON document on standard output."""
-    click.echo(json.dumps(value, indent=2))
-
-
-def print_table(rows: Sequence[Sequence[str]]) -> None:
-    """Print rows in columns on standard output."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    for row in rows:
-        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
-        click.echo("  ".join(cells).rstrip())
-
-
 def _without_keys(error: click.ClickException, ctx: click.Context | None) -> click.ClickException:
     """Have an error repeat of a key that was given in the wrong place its public start alone: what
     a pipeline writes to standard error is kept.
@@ -155,9 +101,3 @@ def _without_keys(error: click.ClickException, ctx: click.Context | None) -> cli
         prefix = state_of(ctx.ensure_object(ScriptInfo).load_app()).settings.prefix
     vars(error)["message"] = redacted(error.message, prefix)
     return error
-
-
-def _reason(error: BaseException) -> str:
-    # Without the statement and its values, which SQLAlchemy's own text has.
-    cause = getattr(error, "orig", None) or error
-    return " ".join(f"{type(cause).__name__}: {cause}".split())

@@ -1,4 +1,4 @@
-"""Transactions that stand in one another's way."""
+"""The database: the errors of one that cannot be asked, and changes retried after a conflict."""
 
 from __future__ import annotations
 
@@ -11,6 +11,18 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import scoped_session
 
 T = TypeVar("T")
+
+UNANSWERED = (
+    sa.exc.OperationalError,
+    sa.exc.InterfaceError,
+    sa.exc.InternalError,
+    sa.exc.PendingRollbackError,
+    sa.exc.ProgrammingError,
+    sa.exc.TimeoutError,
+)
+"""SQLAlchemy's errors for a database that cannot be asked: refused, gone, read-only, without the
+table, in a transaction that has failed already, or with no connection left in the pool.
+"""
 
 _CONFLICT_STATES = ("40001", "40P01")  # PostgreSQL: serialization failure, deadlock
 _CONFLICT_NUMBERS = (1020, 1213)  # MariaDB: changed since the snapshot, deadlock
@@ -40,3 +52,9 @@ def is_conflict(error: BaseException) -> bool:
     state = getattr(original, "sqlstate", None) or getattr(original, "pgcode", None)
     number = next(iter(getattr(original, "args", ())), None)
     return state in _CONFLICT_STATES or number in _CONFLICT_NUMBERS
+
+
+def reason_of(error: BaseException) -> str:
+    """Return the text of a database error in one line, without the statement and its values."""
+    cause = getattr(error, "orig", None) or error
+    return " ".join(f"{type(cause).__name__}: {cause}".split())

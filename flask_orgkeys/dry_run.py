@@ -1,4 +1,4 @@
-"""What would become of a request with a key, told without one: nothing is written."""
+"""A guard's decision about a key, without a request: nothing is written."""
 
 from __future__ import annotations
 
@@ -7,13 +7,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from .errors import InsufficientScope, InvalidKey, OrganizationNotFound, RequestRefused
+from .access_rule import ANY, reason_to_refuse
+from .errors import InvalidKey, RequestRefused
 from .models import ApiKey
 from .state import AppState
 from .tokens import Token
-
-ANY: Any = object()
-"""In the place of an organisation's id: whichever it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +26,7 @@ class Verdict:
     key: ApiKey | None = None
 
 
-def verify(
+def dry_run(
     state: AppState, token: Token | None, *, scopes: Iterable[str] = (), organization_id: Any = ANY
 ) -> Verdict:
     """Decide about a key as a guard does.
@@ -44,13 +42,10 @@ def verify(
     if key is None or refusal is InvalidKey:
         return Verdict(InvalidKey)
     if refusal is None:
-        refusal = _reason_to_refuse(key, scopes, organization_id)
+        refusal = reason_to_refuse(
+            frozenset(key.scopes),
+            scopes,
+            owner=key.organization_id,
+            organization_id=organization_id,
+        )
     return Verdict(refusal, key)
-
-
-def _reason_to_refuse(
-    key: ApiKey, scopes: Iterable[str], organization_id: Any
-) -> type[RequestRefused] | None:
-    if organization_id is not ANY and key.organization_id != organization_id:
-        return OrganizationNotFound
-    return None if set(key.scopes).issuperset(scopes) else InsufficientScope

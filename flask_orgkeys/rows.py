@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Self
 
-from . import language
+from . import language, tokens
 from .models import EXPIRED, REVOKED, ApiKey
 from .scopes import in_declared_order
 
@@ -63,7 +63,7 @@ class KeyRow:
         return cls(
             id=key.id,
             name=key.name,
-            start=f"{settings.prefix}_{key.id}…",
+            start=tokens.start_of(settings.prefix, key.id),
             scopes=[(scope, str(settings.scopes.get(scope, ""))) for scope in held],
             last_used=_moment(key.last_used_at, now),
             expires=_moment(key.expires_at, now),

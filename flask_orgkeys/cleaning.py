@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from .models import ACTOR_LENGTH, ADDRESS_LENGTH, IDEMPOTENCY_KEY_LENGTH, NAME_LENGTH
 from .scopes import in_declared_order, undeclared
-from .tokens import ID_LENGTH, SECRET_LENGTH
+from .tokens import ID_PATTERN, SECRET_PATTERN
 
 if TYPE_CHECKING:
     from .settings import Settings
@@ -21,9 +21,7 @@ and NFC one of four. To fold it could take very long.
 
 _VISIBLE_ASCII = re.compile(rf"[!-~]{{1,{IDEMPOTENCY_KEY_LENGTH}}}")
 _UNSTORABLE = re.compile("[\0\ud800-\udfff]")
-_ID = rf"[0-9A-Za-z]{{{ID_LENGTH}}}"
-_SECRET = rf"[0-9A-Za-z]{{{SECRET_LENGTH}}}"
-_WHOLE_KEY = re.compile(rf"(?<![0-9A-Za-z]){_ID}_{_SECRET}(?![0-9A-Za-z])")
+_WHOLE_KEY = re.compile(rf"(?<![0-9A-Za-z]){ID_PATTERN}_{SECRET_PATTERN}(?![0-9A-Za-z])")
 _UNPRINTABLE = frozenset({"Cc", "Cs", "Zl", "Zp"})
 _INVISIBLE = frozenset({"Cf", "Zs"})
 
@@ -120,33 +118,6 @@ def check_idempotency_key(text: str) -> None:
     """
     if not isinstance(text, str) or not _VISIBLE_ASCII.fullmatch(text):
         raise ValueError("idempotency_key is a text of 1 to 64 visible ASCII characters")
-
-
-def without_secret(text: str, prefix: str) -> str:
-    """Return a text as it is or, where somebody has put a key into it, that key's public start.
-
-    :param prefix: the prefix of keys.
-    """
-    found = re.search(rf"{re.escape(prefix)}_({_ID})_|(?<![0-9A-Za-z])({_ID})_{_SECRET}", text)
-    return f"{prefix}_{found[1] or found[2]}" if found else text
-
-
-def redacted(text: str, prefix: str) -> str:
-    """Return a text with no more than the public start of each key that it holds.
-
-    :param prefix: the prefix of keys.
-    """
-    start = re.escape(prefix)
-    return re.sub(
-        rf"(?:{start}_)?({_ID})_{_SECRET}|{start}_({_ID})_[0-9A-Za-z]*",
-        lambda found: f"{prefix}_{found[1] or found[2]}…",
-        text,
-    )
-
-
-def public_id(text: str, prefix: str) -> str:
-    """Return the id in a key's public start as the pages show it, or in a whole key."""
-    return without_secret(text, prefix).removeprefix(f"{prefix}_").rstrip("….")
 
 
 def is_storable(text: str) -> bool:

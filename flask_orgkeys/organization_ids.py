@@ -7,7 +7,7 @@ from uuid import UUID
 
 import sqlalchemy as sa
 
-from .texts import is_storable
+from .cleaning import is_storable
 
 LARGEST_INTEGER = 2**63 - 1
 
