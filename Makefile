@@ -5,7 +5,7 @@ PYTHON ?= python3
 ARGS ?=
 VENV := .venv
 BIN := $(VENV)/bin
-CATALOGS := flask_orgkeys/translations
+CATALOGS := flask_orgkeys/pages/translations
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 TOX := $(BIN)/tox run --quiet --installpkg dist/*.whl

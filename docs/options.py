@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from sphinx.util.docutils import SphinxDirective
 
-from flask_orgkeys.options import OPTIONS
+from flask_orgkeys.config.options import OPTIONS
 
 if TYPE_CHECKING:
     from docutils import nodes
@@ -23,7 +23,7 @@ ENTRY = """\
 
 
 class Options(SphinxDirective):
-    """Writes what :data:`flask_orgkeys.options.OPTIONS` says, in its order."""
+    """Writes what :data:`flask_orgkeys.config.options.OPTIONS` says, in its order."""
 
     def run(self) -> list[nodes.Node]:
         entries = [ENTRY.format(name=name, option=option) for name, option in OPTIONS.items()]

@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from . import errors as errors
     from . import signals as signals
-    from .current import current_key as current_key
+    from .authentication.outcome import AuthenticatedKey as AuthenticatedKey
     from .extension import OrgKeys as OrgKeys
-    from .guard import require_key as require_key
-    from .guard import require_scope as require_scope
-    from .outcome import AuthenticatedKey as AuthenticatedKey
-    from .store import IssuedKey as IssuedKey
+    from .guards.current import current_key as current_key
+    from .guards.guard import require_key as require_key
+    from .guards.guard import require_scope as require_scope
+    from .keys.store import IssuedKey as IssuedKey
 
 __all__ = [
     "AuthenticatedKey",
@@ -25,12 +25,12 @@ __all__ = [
 ]
 
 _HOMES = {
-    "AuthenticatedKey": "outcome",
-    "IssuedKey": "store",
+    "AuthenticatedKey": "authentication.outcome",
+    "IssuedKey": "keys.store",
     "OrgKeys": "extension",
-    "current_key": "current",
-    "require_key": "guard",
-    "require_scope": "guard",
+    "current_key": "guards.current",
+    "require_key": "guards.guard",
+    "require_scope": "guards.guard",
 }
 
 if not TYPE_CHECKING:

@@ -8,19 +8,21 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from flask import Blueprint, Flask
 
-from . import current, language, models, mount, startup
-from .authenticator import Authenticator
+from .authentication.authenticator import Authenticator
+from .authentication.lookup import Lookup
+from .commands import commands
+from .config.settings import DEFAULTS, Settings
 from .errors import ConfigurationError
-from .cli import commands
+from .guards import current, startup
 from .host import Host
-from .lookup import Lookup
+from .keys import models
+from .keys.models import make_models
+from .keys.store import Store
 from .management import Management
-from .models import make_models
-from .mount import make_blueprint
-from .settings import DEFAULTS, Settings
+from .pages import language, mount
+from .pages.mount import make_blueprint
+from .pages.tab import tab_for
 from .state import EXTENSION_NAME, AppState
-from .store import Store
-from .tab import tab_for
 
 if TYPE_CHECKING:
     from flask_sqlalchemy import SQLAlchemy

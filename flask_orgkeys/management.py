@@ -8,12 +8,12 @@ from typing import Any
 
 from flask import has_request_context, request
 
-from . import ending
-from .events import Actor
-from .models import ApiKey
-from .selection import Selection
+from .keys import ending
+from .keys.events import Actor
+from .keys.models import ApiKey
+from .keys.selection import Selection
+from .keys.store import EVERY_ORGANIZATION, IssuedKey
 from .state import state_of
-from .store import EVERY_ORGANIZATION, IssuedKey
 
 
 class Management:

@@ -23,8 +23,8 @@ from typing import TYPE_CHECKING, Any
 
 from flask import Flask, current_app
 
-from .endpoints import guard_of, guarded_rules
-from .guard import Guard
+from .guards.endpoints import guard_of, guarded_rules
+from .guards.guard import Guard
 from .state import state_of
 
 if TYPE_CHECKING:

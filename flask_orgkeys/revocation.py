@@ -23,8 +23,8 @@ from typing import Any
 from flask import Blueprint, Response, current_app, jsonify, request
 
 from . import tokens
-from .database import UNANSWERED
 from .errors import RETRY_AFTER_SECONDS
+from .keys.database import UNANSWERED
 from .management import management
 from .state import AppState, state_of
 

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 from flask import Flask, current_app
 from werkzeug.local import LocalProxy
 
-from .authenticator import Authenticator
+from .authentication.authenticator import Authenticator
+from .config.settings import Settings
 from .errors import ConfigurationError
 from .host import Host
-from .settings import Settings
-from .store import Store
+from .keys.store import Store
 
 if TYPE_CHECKING:
     from flask import Blueprint

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from flask import Flask
     from flask.testing import FlaskClient
 
+    from .keys.store import IssuedKey
     from .state import AppState
-    from .store import IssuedKey
 
 NO_APP = (
     "the fixtures of flask-orgkeys need the host's Flask app. Write a fixture named 'app' that "

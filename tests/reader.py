@@ -42,7 +42,7 @@ from sybil.parsers.myst import CodeBlockParser
 from sybil.typing import Evaluator
 from werkzeug.serving import WSGIRequestHandler, make_server
 
-from flask_orgkeys import startup
+from flask_orgkeys.guards import startup
 
 ROOT = Path(__file__).parent.parent
 

@@ -20,9 +20,10 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from sentry_sdk.transport import Transport
 
 import flask_orgkeys
-from flask_orgkeys import errors, settings, signals
-from flask_orgkeys.options import OPTIONS
-from flask_orgkeys.scopes import MAX_LENGTH
+from flask_orgkeys import errors, signals
+from flask_orgkeys.config import settings
+from flask_orgkeys.config.options import OPTIONS
+from flask_orgkeys.config.scopes import MAX_LENGTH
 
 from .host import bearer, form_fields
 from .reader import LANGUAGES, ROOT, Reader, find_blocks, is_as_shown, reading

@@ -8,7 +8,7 @@ import pytest
 import sqlalchemy as sa
 
 from flask_orgkeys import require_scope
-from flask_orgkeys.doctor import ADVICE, UNSAFE
+from flask_orgkeys.commands.doctor import ADVICE, UNSAFE
 
 from .. import databases
 from ..conftest import MakeHost

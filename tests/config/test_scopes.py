@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flask_orgkeys import current_key, require_key, scopes
+from flask_orgkeys import current_key, require_key
+from flask_orgkeys.config import scopes
 
 from ..conftest import MakeHost
 from ..host import Host, bearer

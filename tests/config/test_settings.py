@@ -13,8 +13,8 @@ from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy import event
 
 from flask_orgkeys import OrgKeys, require_key, require_scope
+from flask_orgkeys.config.settings import DEFAULTS, Settings
 from flask_orgkeys.errors import ConfigurationError
-from flask_orgkeys.settings import DEFAULTS, Settings
 
 from ..conftest import MakeHost
 from ..host import SCOPES, bearer

@@ -21,7 +21,7 @@ from flask_babel import Babel, lazy_gettext
 from sqlalchemy import select
 
 from flask_orgkeys import errors
-from flask_orgkeys.language import CATALOGS
+from flask_orgkeys.pages.language import CATALOGS
 
 from ..conftest import MakeHost
 from ..host import SCOPES, Host
@@ -79,7 +79,7 @@ def extracted(tmp_path_factory: pytest.TempPathFactory) -> Catalog:
     command = ["pybabel", "--quiet", "extract", *options.replace("\\\n", " ").split()]
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(ROOT)
-        CommandLineInterface().run([*command, "--output", str(path), str(CATALOGS.parent)])
+        CommandLineInterface().run([*command, "--output", str(path), str(CATALOGS.parents[1])])
     return read_catalog(path)
 
 

@@ -16,7 +16,7 @@ from bs4 import BeautifulSoup
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from flask_orgkeys import IssuedKey, errors
-from flask_orgkeys.selection import SORTS, STATUSES
+from flask_orgkeys.keys.selection import SORTS, STATUSES
 
 from .. import databases
 from ..conftest import MakeHost
@@ -564,7 +564,7 @@ class TestList:
     @staticmethod
     def stock(host: Host, count: int) -> None:
         """Put keys in, with names in the order of their number, in one statement."""
-        from flask_orgkeys.cleaning import fold
+        from flask_orgkeys.keys.cleaning import fold
 
         table = host.db.metadata.tables["orgkeys_key"]
         rows = [

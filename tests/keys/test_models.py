@@ -16,8 +16,8 @@ from sqlalchemy import orm
 from sqlalchemy.dialects import mysql, postgresql, sqlite
 
 from flask_orgkeys import OrgKeys, errors
-from flask_orgkeys.models import ACTIVE, EXPIRED, REVOKED
-from flask_orgkeys.times import as_utc, is_past
+from flask_orgkeys.keys.models import ACTIVE, EXPIRED, REVOKED
+from flask_orgkeys.keys.times import as_utc, is_past
 
 from .. import databases
 from ..conftest import MakeHost

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from flask_orgkeys import ending, signals
-from flask_orgkeys.database import committed
+from flask_orgkeys import signals
+from flask_orgkeys.keys import ending
+from flask_orgkeys.keys.database import committed
 
 from .. import databases
 from ..commands.test_commands import run

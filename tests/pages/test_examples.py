@@ -9,7 +9,7 @@ import subprocess
 import pytest
 
 from flask_orgkeys import require_key
-from flask_orgkeys.example_request import Example, example_request
+from flask_orgkeys.pages.example_request import Example, example_request
 
 from ..host import Host, bearer, shown_key
 

@@ -16,9 +16,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from werkzeug.test import TestResponse
 
-from flask_orgkeys.cleaning import LONGEST_SEARCH, clean_name, fold
-from flask_orgkeys.models import NAME_LENGTH
-from flask_orgkeys.redaction import without_secret
+from flask_orgkeys.keys.cleaning import LONGEST_SEARCH, clean_name, fold
+from flask_orgkeys.keys.models import NAME_LENGTH
+from flask_orgkeys.keys.redaction import without_secret
 
 from ..conftest import MakeHost
 from ..host import SCOPES, Host, listed_names

@@ -20,12 +20,12 @@ from ..host import Host
 from ..reader import ROOT
 from .test_pages import FORM, LIST
 
-PACKAGE = Path(flask_orgkeys.__file__).parent
+PAGES = Path(flask_orgkeys.__file__).parent / "pages"
 TEMPLATES = {
-    path.relative_to(PACKAGE / "templates").as_posix(): path.read_text()
-    for path in sorted((PACKAGE / "templates").rglob("*.html"))
+    path.relative_to(PAGES / "templates").as_posix(): path.read_text()
+    for path in sorted((PAGES / "templates").rglob("*.html"))
 }
-STYLE_SHEET = PACKAGE / "static" / "orgkeys.css"
+STYLE_SHEET = PAGES / "static" / "orgkeys.css"
 MAX_STYLE_SHEET_BYTES = 12 * 1024
 PAGE = (ROOT / "docs" / "theming.md").read_text()
 SETTINGS_PAGE = """

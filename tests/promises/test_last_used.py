@@ -20,8 +20,9 @@ from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy import event
 from werkzeug.test import EnvironBuilder
 
-from flask_orgkeys import current_key, require_key, writes
-from flask_orgkeys.drivers import SQLite
+from flask_orgkeys import current_key, require_key
+from flask_orgkeys.authentication import writes
+from flask_orgkeys.authentication.drivers import SQLite
 
 from .. import databases
 from ..conftest import MakeHost

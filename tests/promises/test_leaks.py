@@ -105,7 +105,7 @@ def test_outage_sends_no_secret(production_host: Host, sent_events: list[Event])
     assert sent_events
     for event in sent_events:
         modules = {frame["module"] for frame in frames(event)}
-        assert "flask_orgkeys.authenticator" in modules
+        assert "flask_orgkeys.authentication.authenticator" in modules
         assert holders(event, token.split("_")[-1]) == []
 
 

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy import event
 from sqlalchemy.pool import AssertionPool, NullPool, QueuePool, SingletonThreadPool, StaticPool
 
-from flask_orgkeys.loan import Loan
+from flask_orgkeys.authentication.loan import Loan
 
 from .. import databases
 from ..conftest import MakeHost

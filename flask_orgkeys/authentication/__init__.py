@@ -1,0 +1,1 @@
+"""Authentication: the key that a request carries."""

@@ -1,0 +1,101 @@
+"""The table of keys as the hot path sees it: one indexed SELECT for a key."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import sqlalchemy as sa
+
+from ..keys.models import Models
+from .drivers import Driver, driver_of
+from .statement import Statement
+
+if TYPE_CHECKING:
+    from sqlalchemy.engine import Engine
+    from sqlalchemy.engine.interfaces import Dialect
+
+    from .drivers import Call, Kept
+
+logger: logging.Logger = logging.getLogger(__name__)
+
+
+class StoredKey(NamedTuple):
+    """What authentication reads of a key. Times are as the database gives them: ``as_utc`` makes
+    those that are looked at aware.
+    """
+
+    organization_id: Any
+    name: str
+    scopes: frozenset[str]
+    digest: str
+    created_by: str | None
+    created_at: datetime
+    expires_at: datetime | None
+    last_used_at: datetime | None
+    revoked_at: datetime | None
+
+
+class KeyTable:
+    """The table of keys in one engine's database.
+
+    :param engine: one that has been connected.
+    """
+
+    def __init__(self, models: Models, engine: Engine) -> None:
+        self.driver: Driver = driver_of(engine.dialect)
+        self._compile(models, engine.dialect)
+
+    def _compile(self, models: Models, dialect: Dialect) -> None:
+        key = models.key_table.c
+        columns = [_readable(key[name], dialect) for name in StoredKey._fields]
+        key_id = sa.bindparam("key_id", type_=key.id.type)
+        self._processors = [
+            (index, process) for index, (_, process) in enumerate(columns) if process is not None
+        ]
+        selected = [column for column, _ in columns]
+        select = Statement(sa.select(*selected).where(key.id == key_id), dialect)
+        self._sql, parameters = select.call({"key_id": ""})
+        self._is_positional = isinstance(parameters, tuple)
+
+    def read_apart(
+        self, connection: Any, key_id: str, kept: Kept | None = None
+    ) -> StoredKey | None:
+        """Read a key on a driver's connection with no transaction open, and open none."""
+        return self._stored_key(self.driver.read_apart(connection, self._select(key_id), kept))
+
+    def read_within(self, connection: Any, key_id: str) -> StoredKey | None:
+        """Read a key within the transaction on a driver's connection."""
+        return self._stored_key(self.driver.read_within(connection, self._select(key_id)))
+
+    def _select(self, key_id: str) -> Call:
+        return self._sql, (key_id,) if self._is_positional else {"key_id": key_id}
+
+    def _stored_key(self, row: Sequence[Any] | None) -> StoredKey | None:
+        if row is None:
+            return None
+        values = list(row)
+        for index, process in self._processors:
+            if values[index] is not None:
+                values[index] = process(values[index])
+        return StoredKey._make(values)
+
+
+def _readable(
+    column: sa.Column[Any], dialect: Dialect
+) -> tuple[sa.ColumnElement[Any], Callable[[Any], Any] | None]:
+    """Return what to select for a column, and what makes its value of the driver's, where that is
+    not NULL.
+    """
+    process: Any = column.type.dialect_impl(dialect).result_processor(dialect, None)
+    if not isinstance(column.type, sa.JSON):
+        return column, process
+    # Few are the sets of scopes, and reading one is dearer than looking it up by its text, which
+    # some drivers would read by themselves.
+    selected = column if process else sa.cast(column, sa.Text)
+    read = process or json.loads
+    return selected, lru_cache(lambda text: frozenset(read(text)))

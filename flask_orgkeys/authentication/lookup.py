@@ -1,0 +1,292 @@
+"""Where the hot path meets the host: which connection a key is read on, and who writes its use.
+
+Neither takes part in the host's transaction. Where the host's session has a connection, the key is
+read through it, so that a request never needs a second one; otherwise a pooled one is borrowed and
+given back before the view starts. A use is written on a connection that is on its way back to its
+pool, ours or the host's: that one has no transaction any more, and nobody waits for it.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import weakref
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+from flask_sqlalchemy.session import Session as StockSession
+from sqlalchemy import event, orm
+from sqlalchemy.engine import Connection, Engine
+from sqlalchemy.pool import NullPool, QueuePool
+
+from ..errors import ConfigurationError
+from ..keys.database import reason_of
+from .key_table import KeyTable, StoredKey
+from .loan import Loan
+from .writes import PendingUses, Use
+
+if TYPE_CHECKING:
+    from flask import Flask
+    from flask_sqlalchemy import SQLAlchemy
+
+    from ..keys.models import Models
+
+logger: logging.Logger = logging.getLogger(__name__)
+
+_OPEN_CONNECTIONS = "flask_orgkeys.open_connections"
+
+
+class DatabaseUnavailable(Exception):
+    """The database could not be asked. The text says why, in one line."""
+
+
+class Reader:
+    """One connection for one look-up, and for the use it leads to: the host's or a borrowed one."""
+
+    __slots__ = ("_engine", "_host_connection", "_loan", "_lookup", "_pool", "_table")
+
+    def __init__(self, lookup: Lookup, engine: Engine, host_connection: Connection | None) -> None:
+        self._lookup = lookup
+        self._engine = engine
+        self._host_connection = host_connection
+        self._loan: Loan | None = None
+        self._table: KeyTable | None = None
+
+    def __enter__(self) -> Reader:
+        return self
+
+    def __exit__(self, _type: object, error: BaseException | None, _traceback: object) -> None:
+        """Give a borrowed connection back."""
+        if self._loan is not None:
+            self._loan.give_back(error)
+
+    def find(self, key_id: str) -> StoredKey | None:
+        """Read a key by its id.
+
+        A borrowed connection that turns out to be stale is replaced once.
+
+        :raises DatabaseUnavailable: where the database does not answer.
+        """
+        try:
+            return self._find(key_id)
+        except self._errors as error:
+            if not self._is_stale(error):
+                raise self._unavailable(error) from error
+        try:
+            return self._find(key_id)
+        except self._errors as error:
+            raise self._unavailable(error) from error
+
+    def record(self, use: Use) -> None:
+        """Have a use of the key that was found written, as soon as it can neither disturb the
+        host's transaction nor delay the request: mostly when this reader is done.
+        """
+        uses = self._lookup.pending_uses(self._engine)
+        uses.record(use)
+        if self._host_connection is not None:
+            connection = self._host_connection.connection.dbapi_connection
+            if uses.driver.is_idle(connection):
+                uses.write(connection)
+
+    def _find(self, key_id: str) -> StoredKey | None:
+        if self._host_connection is not None:
+            return self._find_on_host_connection(self._host_connection, key_id)
+        self._pool = self._engine.pool
+        self._loan = loan = Loan(self._pool)
+        self._table = table = self._lookup.table(self._engine)
+        return table.read_apart(loan.connection, key_id, loan.kept)
+
+    def _find_on_host_connection(self, host: Connection, key_id: str) -> StoredKey | None:
+        connection = host.connection.dbapi_connection
+        self._table = table = self._lookup.table(self._engine)
+        if table.driver.is_idle(connection):
+            return table.read_apart(connection, key_id)
+        if table.driver.has_failed(connection):
+            if not _has_room(self._engine):
+                raise DatabaseUnavailable("the host's transaction has failed; roll it back")
+            self._host_connection = None
+            return self._find(key_id)
+        stored = table.read_within(connection, key_id)
+        if stored is None or not table.driver.has_snapshot(connection):
+            return stored
+        return self._find_revoked_since(key_id) or stored
+
+    def _find_revoked_since(self, key_id: str) -> StoredKey | None:
+        """Read a key past the host's transaction, which may see the past, and return it where it is
+        revoked by now. Where the pool has no connection to spare, that has to wait.
+        """
+        if not _has_room(self._engine):
+            return None
+        loan = Loan(self._engine.pool)
+        try:
+            current = self._lookup.table(self._engine).read_apart(loan.connection, key_id)
+        except BaseException as error:
+            loan.give_back(error)
+            raise
+        loan.give_back()
+        return current if current is not None and current.revoked_at is not None else None
+
+    @property
+    def _errors(self) -> tuple[type[BaseException], ...]:
+        return (sa.exc.SQLAlchemyError, self._engine.dialect.loaded_dbapi.Error, OSError)
+
+    def _is_stale(self, error: BaseException) -> bool:
+        """Tell whether a borrowed connection was dead already; if so, take it out of the pool, and
+        all that were opened with it.
+        """
+        dialect, host, loan = self._engine.dialect, self._host_connection, self._loan
+        if not isinstance(error, dialect.loaded_dbapi.Error):
+            return False
+        connection: Any = host.connection if host is not None else loan and loan.connection
+        if connection is None or not dialect.is_disconnect(error, connection, None):
+            return False
+        if host is not None:
+            # Only the host can begin its transaction anew; this has its session notice.
+            host.invalidate(error)
+        elif loan is not None:
+            loan.invalidate(error)
+            self._loan = None
+            if self._engine.pool is self._pool:
+                self._engine.dispose()
+        return host is None
+
+    def _unavailable(self, error: BaseException) -> DatabaseUnavailable:
+        cause = getattr(error, "orig", None) or error
+        reason = reason_of(error)
+        if self._table is not None and self._table.driver.is_table_missing(cause):
+            reason += "; a table or column of flask-orgkeys is missing: run 'flask db upgrade'"
+        return DatabaseUnavailable(reason)
+
+
+class Lookup:
+    """Finds the keys of one app, and has their uses written.
+
+    :raises ConfigurationError: where the app has no database for the bind key.
+    """
+
+    def __init__(self, db: SQLAlchemy, models: Models, bind_key: str | None, app: Flask) -> None:
+        self._db = db
+        self._models = models
+        self._bind_key = bind_key
+        with app.app_context():
+            self._engines: Mapping[str | None, Engine] = db.engines
+        self._tables: weakref.WeakKeyDictionary[Engine, KeyTable] = weakref.WeakKeyDictionary()
+        self._uses: weakref.WeakKeyDictionary[Engine, PendingUses] = weakref.WeakKeyDictionary()
+        engine = self._engines.get(bind_key)
+        if engine is None:
+            raise ConfigurationError(
+                f"OrgKeys(bind_key={bind_key!r}): SQLALCHEMY_BINDS has no such key. Add it, or "
+                "leave bind_key out for the database of SQLALCHEMY_DATABASE_URI."
+            )
+        _engines.add(engine)
+        # For every session: a host's tests may put another in the place of ``db.session``.
+        if not event.contains(orm.Session, "after_begin", _note_open_connection):
+            event.listen(orm.Session, "after_begin", _note_open_connection)
+
+    def reader(self) -> Reader:
+        """Return a reader for one look-up."""
+        return Reader(self, *self._engine_and_host_connection())
+
+    def table(self, engine: Engine) -> KeyTable:
+        """Return the table of keys in the database of an engine that has been connected."""
+        table = self._tables.get(engine)
+        if table is None:
+            table = self._tables.setdefault(engine, KeyTable(self._models, engine))
+        return table
+
+    def pending_uses(self, engine: Engine) -> PendingUses:
+        """Return the uses to be written to the database of an engine that has been connected."""
+        uses = self._uses.get(engine)
+        if uses is None:
+            driver = self.table(engine).driver
+            new = PendingUses(self._models, engine.dialect, driver)
+            uses = self._uses.setdefault(engine, new)
+            if uses is new:
+                event.listen(engine, "checkin", uses.write)
+                weakref.finalize(engine, _write_at_exit, weakref.ref(engine), uses)
+        return uses
+
+    def write_uses(self) -> None:
+        """Write the uses that wait for the host to end its transaction, if that can be done
+        without it.
+        """
+        engine, _ = self._engine_and_host_connection()
+        uses = self._uses.get(engine)
+        # SQLite's would wait for the host's.
+        if uses is not None and uses.is_write_due and engine.dialect.name != "sqlite":
+            _write_on_pooled_connection(engine)
+
+    def _engine_and_host_connection(self) -> tuple[Engine, Connection | None]:
+        """Return the engine, and the connection the host's session has on it, if any."""
+        scoped: Any = self._db.session
+        session_class = getattr(getattr(scoped, "session_factory", None), "class_", None)
+        if getattr(session_class, "get_bind", None) is StockSession.get_bind:
+            session = scoped() if scoped.registry.has() else None
+            bind: Any = self._engines[self._bind_key]
+        else:
+            session = scoped if isinstance(scoped, orm.Session) else scoped()
+            # As for a change: one that reads from a replica changes where keys are revoked.
+            change = self._models.key_table.update()
+            bind = session.get_bind(mapper=sa.inspect(self._models.ApiKey), clause=change)
+        if isinstance(bind, Connection):
+            return bind.engine, bind
+        return bind, None if session is None else _open_connection(session, bind)
+
+
+_engines: weakref.WeakSet[Engine] = weakref.WeakSet()
+
+
+def _forget_connections_of_parent() -> None:
+    # Two processes on one socket read each other's answers.
+    for engine in list(_engines):
+        if isinstance(engine.pool, QueuePool):
+            engine.dispose(close=False)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_connections_of_parent)
+
+
+def _note_open_connection(session: Any, _transaction: Any, connection: Connection) -> None:
+    session.info.setdefault(_OPEN_CONNECTIONS, {})[connection.engine] = connection
+
+
+def _open_connection(session: Any, engine: Engine) -> Connection | None:
+    connection: Connection
+    for connection in session.info.get(_OPEN_CONNECTIONS, {}).values():
+        if connection.engine.pool is engine.pool:
+            return None if connection.closed or connection.invalidated else connection
+    return None
+
+
+def _has_room(engine: Engine) -> bool:
+    """Tell whether the engine's pool gives a connection without making anybody wait for one."""
+    pool = engine.pool
+    if isinstance(pool, QueuePool):
+        overflow = pool._max_overflow
+        # Not to the last: others may be about to take one, too.
+        return overflow < 0 or 4 * pool.checkedout() <= 3 * (pool.size() + overflow)
+    return isinstance(pool, NullPool)
+
+
+def _has_open_connection(engine: Engine) -> bool:
+    return isinstance(engine.pool, QueuePool) and engine.pool.checkedin() > 0
+
+
+def _write_on_pooled_connection(engine: Engine) -> None:
+    if not _has_room(engine):
+        return
+    try:
+        # Given back, it is written on.
+        engine.raw_connection().close()
+    except (sa.exc.SQLAlchemyError, engine.dialect.loaded_dbapi.Error, OSError) as error:
+        logger.debug("uses of keys are not written yet: %s", error)
+
+
+def _write_at_exit(engine_reference: weakref.ref[Engine], uses: PendingUses) -> None:
+    engine = engine_reference()
+    uses.retry_at = 0.0
+    # Opening a connection could take long.
+    if uses.is_write_due and isinstance(engine, Engine) and _has_open_connection(engine):
+        _write_on_pooled_connection(engine)

@@ -1,0 +1,88 @@
+"""The outcome of authentication: a key accepted, or the reason to reject the request."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from ..keys.times import as_utc
+
+if TYPE_CHECKING:
+    from .. import errors
+    from .key_table import StoredKey
+
+
+@dataclass(frozen=True, slots=True)
+class AuthenticatedKey:
+    """The key a request was authenticated with: a value, bound to no session.
+
+    :param id: the public id.
+    :param name: what the administrator called it.
+    :param organization_id: the host's id of the organisation it belongs to.
+    :param scopes: what it may do.
+    :param created_by: who created it, as the host names its users.
+    :param created_at: aware, in UTC.
+    :param expires_at: aware, in UTC, or ``None`` where it does not expire.
+
+    .. versionadded:: 0.1.0
+    """
+
+    id: str
+    name: str
+    organization_id: Any
+    scopes: frozenset[str]
+    created_by: str | None
+    created_at: datetime
+    expires_at: datetime | None
+
+    def has_scope(self, scope: str) -> bool:
+        """Tell whether the key holds ``scope``, by exact match."""
+        return scope in self.scopes
+
+
+class Accepted:
+    """The request carries a valid key.
+
+    :param key_id: its public id.
+    :param stored: its row.
+    :param has_use: whether its use is yet to be written.
+    """
+
+    __slots__ = ("_key", "has_use", "key_id", "stored")
+
+    def __init__(self, key_id: str, stored: StoredKey, *, has_use: bool) -> None:
+        self.key_id: str = key_id
+        self.stored: StoredKey = stored
+        self.has_use: bool = has_use
+        self._key: AuthenticatedKey | None = None
+
+    @property
+    def key(self) -> AuthenticatedKey:
+        """The key as a view sees it, made when the first one asks."""
+        if self._key is None:
+            stored = self.stored
+            self._key = AuthenticatedKey(
+                id=self.key_id,
+                name=stored.name,
+                organization_id=stored.organization_id,
+                scopes=stored.scopes,
+                created_by=stored.created_by,
+                created_at=as_utc(stored.created_at),
+                expires_at=None if stored.expires_at is None else as_utc(stored.expires_at),
+            )
+        return self._key
+
+
+class Rejected:
+    """The request carries no valid key.
+
+    :param reason: what a guard raises.
+    :param key_id: the presented public id, where the checksum was right.
+    """
+
+    __slots__ = ("key_id", "reason")
+
+    def __init__(self, reason: type[errors.RequestRefused], key_id: str | None = None) -> None:
+        self.reason: type[errors.RequestRefused] = reason
+        self.key_id: str | None = key_id

@@ -1,0 +1,7 @@
+"""The commands ``flask orgkeys ...``. Each module adds its own to the group."""
+
+from . import app as app
+from . import keys as keys
+from .group import commands as commands
+
+__all__ = ["commands"]

@@ -1,0 +1,211 @@
+"""The commands ``flask orgkeys ...``, with those on a key at hand, on all keys, and on the app."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import click
+from flask import current_app
+
+from .. import tokens
+from ..config.scopes import undeclared
+from ..guards.access_rule import ANY
+from ..guards.dry_run import dry_run
+from ..guards.endpoints import Route, routes_of, unused_scopes
+from ..keys.document import document, timestamp
+from ..leaks import FORMATS, scan_rule
+from ..management import management
+from ..state import AppState, state_of
+from .doctor import UNSAFE, examine
+from .group import DAYS, as_json, by, commands, commit, login_name, organization_id_of
+from .keys import print_key
+from .output import counted, print_json, print_table
+
+LONGEST_INPUT_BYTES = 4096
+
+
+@commands.command("verify")
+@click.argument("refused", metavar="", nargs=-1)
+@click.option("--scope", "scopes", multiple=True, help="That it has to hold. May be repeated.")
+@click.option("--organization", help="Whose it has to be, as the URL names it.")
+@as_json
+def verify(
+    refused: tuple[str, ...], scopes: tuple[str, ...], organization: str | None, as_json: bool
+) -> None:
+    """Read a key from standard input, and say whose it is and whether it would pass.
+
+    The key is no argument, for those end in the shell's history, and is not printed. This is no use
+    of it. Exits with 1 where it would not pass.
+    """
+    if refused:
+        # Without what it was, which click would repeat.
+        raise click.UsageError(
+            "Give the key on standard input. Was it an argument just now? Then it is in the "
+            "shell's history: revoke it."
+        )
+    state = state_of()
+    unknown = undeclared(scopes, state.settings.scopes)
+    if unknown:
+        declared = ", ".join(map(repr, state.settings.scopes))
+        raise click.BadParameter(f"no such scope: {unknown[0]!r}; there is {declared}.")
+    wanted = ANY if organization is None else organization_id_of(state, organization)
+    verdict = dry_run(state, _token_from_input(state), scopes=scopes, organization_id=wanted)
+    code = None if verdict.refusal is None else verdict.refusal.problem_code
+    if as_json:
+        key = None if verdict.key is None else document(verdict.key, state.settings)
+        print_json({"passes": code is None, "code": code, "key": key})
+    else:
+        click.echo("It would pass." if code is None else f"It would be refused: {code}.")
+        if verdict.key is not None:
+            print_key(verdict.key, state)
+    if code is not None:
+        raise SystemExit(1)
+
+
+@commands.command("prune")
+@click.option(
+    "--older-than",
+    type=DAYS,
+    metavar="DAYS",
+    required=True,
+    help="Only keys that were revoked or expired longer ago.",
+)
+@click.option("--batch", type=click.IntRange(1, 10_000), default=500, show_default=True)
+@click.option("--dry-run", is_flag=True, help="Say how many, and delete none.")
+@by
+@as_json
+def prune(older_than: int, batch: int, dry_run: bool, by: str | None, as_json: bool) -> None:
+    """Delete the rows of keys that ended long ago, in every organisation.
+
+    The audit record of each stays. Each batch is a transaction of its own, so that this can be
+    stopped, and run again, at any time.
+    """
+    actor = by or login_name()
+    ended_before = datetime.now(UTC) - timedelta(days=older_than)
+    total = management.count_ended_keys(ended_before)
+    pruned = 0
+    with _progress(0 if dry_run else total) as advance:
+        while not dry_run:
+            count = commit(
+                lambda: management.prune_keys(ended_before, limit=batch, pruned_by=actor)
+            )
+            if not count:
+                break
+            pruned += count
+            advance(count)
+    if as_json:
+        print_json({"ended_before": timestamp(ended_before), "ended": total, "pruned": pruned})
+    elif dry_run:
+        click.echo(f"Would prune {counted(total)}.")
+    else:
+        click.echo(f"Pruned {counted(pruned)}.")
+
+
+@commands.command("routes")
+@click.option("--under", metavar="PATH", multiple=True, help="Where the API is. May be repeated.")
+@click.option(
+    "--open", "open_", metavar="ENDPOINT", multiple=True, help="One that needs no key on purpose."
+)
+@as_json
+def routes(under: tuple[str, ...], open_: tuple[str, ...], as_json: bool) -> None:
+    """Show every endpoint with the scopes that it demands, and the scopes that none demands.
+
+    With --under, an endpoint is one of the API where its URL rule is PATH or goes on from it, as
+    "/api" and "/api/o/<org_slug>" do. Exits with 1 where one of them takes requests without a key,
+    but for those that --open names, or where there is none.
+    """
+    app = current_app._get_current_object()  # type: ignore[attr-defined]
+    every, unused = routes_of(app), unused_scopes(app)
+    _check_options(every, under, open_)
+    shown = [route for route in every if not under or any(map(route.is_under, under))]
+    unguarded = [
+        route for route in shown if under and route.scopes is None and route.endpoint not in open_
+    ]
+    if as_json:
+        documents = [[asdict(route) for route in some] for some in (shown, unguarded)]
+        print_json({"routes": documents[0], "unguarded": documents[1], "unused_scopes": unused})
+    else:
+        _print_routes(shown)
+        if unused:
+            click.echo(f"\nNo endpoint demands {', '.join(unused)}.")
+    if under and not shown:
+        raise click.ClickException(f"there is no endpoint under {' or '.join(under)}")
+    if unguarded:
+        names = ", ".join(dict.fromkeys(route.endpoint for route in unguarded))
+        raise click.ClickException(f"no key is needed for {names}")
+
+
+@commands.command("check")
+@as_json
+def check(as_json: bool) -> None:
+    """Name what is weak or missing in the app's set-up, with the remedy.
+
+    Exits with 1 where something is unsafe.
+    """
+    findings = list(examine(current_app._get_current_object()))  # type: ignore[attr-defined]
+    is_safe = all(finding.severity != UNSAFE for finding in findings)
+    if as_json:
+        print_json({"safe": is_safe, "findings": [asdict(finding) for finding in findings]})
+    else:
+        for finding in findings:
+            click.echo(f"{finding.severity}: {finding.problem}\n  {finding.remedy}")
+        if is_safe:
+            click.echo("Nothing unsafe found.")
+    if not is_safe:
+        raise SystemExit(1)
+
+
+@commands.command("scan-rule")
+@click.option(
+    "--format",
+    "format_name",
+    type=click.Choice(tuple(FORMATS)),
+    default="gitleaks",
+    show_default=True,
+)
+def print_scan_rule(format_name: str) -> None:
+    """Print the rule by which a secret scanner finds this app's keys."""
+    click.echo(scan_rule(format_name, state_of().settings.prefix), nl=False)
+
+
+def _token_from_input(state: AppState) -> tokens.Token | None:
+    # A function of its own, so that the raw text is in no frame that can fail later on: error
+    # trackers send the local variables of each.
+    if sys.stdin.isatty():
+        text = str(click.prompt("API key", hide_input=True, err=True))
+    else:
+        text = sys.stdin.buffer.read(LONGEST_INPUT_BYTES).decode("ascii", "replace")
+    return tokens.parse(text.strip(), state.settings.prefix)
+
+
+@contextmanager
+def _progress(length: int) -> Iterator[Callable[[int], Any]]:
+    # Elsewhere than at a terminal click prints a line for it: cron would send a mail with it.
+    if not length or not sys.stderr.isatty():
+        yield lambda _: None
+        return
+    with click.progressbar(length=length, label="Pruning", file=sys.stderr) as bar:
+        yield bar.update
+
+
+def _check_options(every: list[Route], under: tuple[str, ...], endpoints: tuple[str, ...]) -> None:
+    for path in under:
+        if not path.startswith("/"):
+            raise click.BadParameter(f"{path!r}: write a path, like '/api'.")
+    known = {route.endpoint for route in every}
+    unknown = [endpoint for endpoint in endpoints if endpoint not in known]
+    if unknown:
+        raise click.BadParameter(f"there is no endpoint {unknown[0]!r}.")
+
+
+def _print_routes(shown: list[Route]) -> None:
+    rows = [("ENDPOINT", "METHODS", "RULE", "SCOPES")]
+    for route in shown:
+        scopes = "-" if route.scopes is None else " ".join(route.scopes) or "(any key)"
+        rows.append((route.endpoint, ", ".join(route.methods), route.rule, scopes))
+    print_table(rows)

@@ -1,0 +1,275 @@
+"""Commands on the keys of an organisation: ``flask orgkeys create``, ``list``, ``show`` and
+``revoke``.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import click
+
+from ..config.settings import NEVER
+from ..keys.document import document
+from ..keys.models import ACTIVE, ApiKey
+from ..keys.redaction import public_id
+from ..keys.selection import CURRENT, STATUSES
+from ..keys.store import IssuedKey
+from ..management import management
+from ..state import AppState, state_of
+from .group import DAYS, as_json, by, commands, commit, login_name, organization_id_of
+from .output import counted, minute, print_json, print_table
+
+
+@commands.command("create")
+@click.argument("organization")
+@click.option("--name", required=True, help="What the key is for.")
+@click.option("--scope", "scopes", multiple=True, required=True, help="May be repeated.")
+@click.option("--expires-in", metavar="DAYS|never", help="Lifetime. [default: as on the page]")
+@by
+@as_json
+def create(
+    organization: str,
+    name: str,
+    scopes: tuple[str, ...],
+    expires_in: str | None,
+    by: str | None,
+    as_json: bool,
+) -> None:
+    """Create a key for ORGANIZATION, as its URL names it.
+
+    Prints the key alone on standard output, so that it can be piped into a secret store. It is
+    not shown again.
+    """
+    state = state_of()
+    organization_id = organization_id_of(state, organization)
+    expires_at = _expires_at(state, expires_in)
+
+    def create_and_print() -> ApiKey:
+        issued = management.create_key(
+            organization_id,
+            name=name,
+            scopes=scopes,
+            expires_at=expires_at,
+            created_by=by or login_name(),
+        )
+        # Before the commit: where it cannot be written, there is no key that nobody has.
+        _print_issued(issued, state, as_json)
+        return issued.key
+
+    key = commit(create_and_print)
+    expires = "never expires" if key.expires_at is None else f"expires {key.expires_at:%Y-%m-%d}"
+    click.echo(f"Created {key.id} {key.name!r}: {' '.join(key.scopes)}; {expires}.", err=True)
+
+
+def _print_issued(issued: IssuedKey, state: AppState, as_json: bool) -> None:
+    if sys.stdout is None:
+        raise click.ClickException("standard output is closed, so that no key was created")
+    try:
+        if as_json:
+            print_json({**document(issued.key, state.settings), "token": issued.token})
+        else:
+            click.echo(issued.token)
+        sys.stdout.flush()
+    except OSError as error:
+        raise click.ClickException(
+            f"the key cannot be written to standard output, so that none was created: {error}"
+        ) from None
+
+
+@commands.command("list")
+@click.argument("organization")
+@click.option(
+    "--status",
+    type=click.Choice(STATUSES),
+    help=f"[default: {CURRENT}; with --expiring-within: {ACTIVE}]",
+)
+@click.option("--scope", help="Only those that hold it.")
+@click.option("--created-by", metavar="WHO", help="Only those WHO created.")
+@click.option("--unused-for", type=DAYS, metavar="DAYS", help="Only those not used in DAYS.")
+@click.option("--expiring-within", type=DAYS, metavar="DAYS", help="Only those about to expire.")
+@as_json
+def list_(
+    organization: str,
+    status: str | None,
+    scope: str | None,
+    created_by: str | None,
+    unused_for: int | None,
+    expiring_within: int | None,
+    as_json: bool,
+) -> None:
+    """List the keys of ORGANIZATION, as its URL names it, newest first.
+
+    A key that was never used counts as unused since it was created.
+    """
+    state, now = state_of(), datetime.now(UTC)
+    if unused_for is not None and state.settings.last_used_step is None:
+        raise click.UsageError("ORGKEYS_LAST_USED_SECONDS is None: last uses are not kept.")
+    organization_id = organization_id_of(state, organization)
+    try:
+        keys = management.list_keys(
+            organization_id,
+            status=status or (CURRENT if expiring_within is None else ACTIVE),
+            scope=scope,
+            created_by=created_by,
+            unused_since=None if unused_for is None else now - timedelta(unused_for),
+            expires_before=None if expiring_within is None else now + timedelta(expiring_within),
+        )
+    except ValueError as error:
+        raise click.ClickException(str(error)) from error
+    if as_json:
+        print_json([document(key, state.settings) for key in keys])
+    else:
+        _print_list(keys, now)
+
+
+@commands.command("show")
+@click.argument("organization")
+@click.argument("key_id")
+@as_json
+def show(organization: str, key_id: str, as_json: bool) -> None:
+    """Show a key of ORGANIZATION, as its URL names it.
+
+    KEY_ID is the key's id, or its start as the pages show it.
+    """
+    state = state_of()
+    key = _key(state, organization, organization_id_of(state, organization), key_id)
+    if as_json:
+        print_json(document(key, state.settings))
+    else:
+        print_key(key, state)
+
+
+@commands.command("revoke")
+@click.argument("organization", required=False)
+@click.argument("key_id", required=False)
+@click.option("--all", "every", is_flag=True, help="All keys of ORGANIZATION.")
+@click.option(
+    "--created-by", metavar="WHO", help="All keys WHO created; without ORGANIZATION: in every one."
+)
+@by
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@as_json
+def revoke(
+    organization: str | None,
+    key_id: str | None,
+    every: bool,
+    created_by: str | None,
+    by: str | None,
+    yes: bool,
+    as_json: bool,
+) -> None:
+    """Revoke a key of ORGANIZATION, as its URL names it, or several. This cannot be undone.
+
+    KEY_ID is the key's id, or its start as the pages show it. Instead of it, --all or --created-by
+    name several keys.
+    """
+    if sum((key_id is not None, every, created_by is not None)) != 1:
+        raise click.UsageError("Name a KEY_ID, or --all, or --created-by.")
+    if organization is None and created_by is None:
+        raise click.UsageError("Missing argument 'ORGANIZATION'.")
+    state, actor = state_of(), by or login_name()
+    if key_id is not None:
+        revoked = _revoke_one(state, str(organization), key_id, actor, yes)
+    else:
+        revoked = _revoke_several(state, organization, created_by, actor, yes)
+    if as_json:
+        print_json(revoked)
+
+
+def print_key(key: ApiKey, state: AppState) -> None:
+    """Print a key's values, one a line."""
+    for name, value in document(key, state.settings).items():
+        text = " ".join(value) if isinstance(value, list) else value
+        if name.endswith("_at"):
+            text = minute(getattr(key, name))
+        click.echo(f"{name:<15}  {'-' if text is None else text}")
+
+
+def _print_list(keys: Sequence[ApiKey], now: datetime) -> None:
+    rows = [("ID", "STATUS", "LAST USED", "EXPIRES", "SCOPES", "NAME")]
+    rows += [
+        (
+            key.id,
+            key.status(now),
+            minute(key.last_used_at),
+            minute(key.expires_at),
+            " ".join(key.scopes),
+            key.name,
+        )
+        for key in keys
+    ]
+    print_table(rows)
+
+
+def _revoke_one(
+    state: AppState, organization: str, key_id: str, actor: str, yes: bool
+) -> list[dict[str, Any]]:
+    organization_id = organization_id_of(state, organization)
+    key = _key(state, organization, organization_id, key_id)
+    key_id = key.id
+    if not yes:
+        last_used = f"last used {minute(key.last_used_at)}"
+        click.confirm(f"Revoke {key.name!r}, {last_used}?", abort=True, err=True)
+    revoked = commit(lambda: management.revoke_key(organization_id, key_id, revoked_by=actor))
+    click.echo(f"{'Revoked' if revoked else 'Was revoked already:'} {key_id}", err=True)
+    return [document(key, state.settings)] if revoked else []
+
+
+def _revoke_several(
+    state: AppState, organization: str | None, created_by: str | None, actor: str, yes: bool
+) -> list[dict[str, Any]]:
+    keys, revoke = _selected(state, organization, created_by)
+    if not keys:
+        click.echo("There is no key to revoke.", err=True)
+        return []
+    if not yes:
+        whose = f" created by {created_by!r}" if created_by is not None else ""
+        organizations = len({key.organization_id for key in keys})
+        where = f"organisation {organization!r}"
+        if organization is None:
+            where = "1 organisation" if organizations == 1 else f"{organizations} organisations"
+        click.confirm(f"Revoke {counted(len(keys))}{whose} in {where}?", abort=True, err=True)
+    # Put down before the commit, after which each would be read again.
+    revoked = commit(lambda: [document(key, state.settings) for key in revoke(revoked_by=actor)])
+    click.echo(f"Revoked {counted(len(revoked))}.", err=True)
+    return revoked
+
+
+def _selected(
+    state: AppState, organization: str | None, created_by: str | None
+) -> tuple[Sequence[ApiKey], Callable[..., Sequence[ApiKey]]]:
+    """Return the keys that would be revoked by now, and what revokes them."""
+    try:
+        if organization is None:
+            creator = created_by or ""
+            keys = management.list_keys_created_by(creator)
+            return keys, lambda **actor: management.revoke_keys_created_by(creator, **actor)
+        organization_id = organization_id_of(state, organization)
+        keys = management.list_keys(organization_id, created_by=created_by)
+    except ValueError as error:
+        raise click.ClickException(str(error)) from error
+    return keys, lambda **actor: management.revoke_keys(
+        organization_id, created_by=created_by, **actor
+    )
+
+
+def _key(state: AppState, organization: str, organization_id: Any, text: str) -> ApiKey:
+    key = management.get_key(organization_id, public_id(text, state.settings.prefix))
+    if key is None:
+        raise click.ClickException(f"organisation {organization!r} has no such API key")
+    return key
+
+
+def _expires_at(state: AppState, expires_in: str | None) -> datetime | None:
+    settings = state.settings
+    if expires_in == NEVER or (expires_in is None and settings.default_expiry_days is None):
+        if not settings.allow_no_expiry:
+            raise click.UsageError("ORGKEYS_ALLOW_NO_EXPIRY is off: give --expires-in DAYS.")
+        return None
+    text = str(settings.default_expiry_days) if expires_in is None else expires_in
+    if not (text.isascii() and text.isdecimal() and 1 <= len(text) <= 5 and int(text)):
+        raise click.BadParameter(f"{text!r}: write a number of days, or 'never'.")
+    return datetime.now(UTC) + timedelta(days=int(text))

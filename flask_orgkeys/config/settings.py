@@ -1,0 +1,237 @@
+"""The configuration: one table of defaults, checked once for each app."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from types import MappingProxyType
+from typing import Any
+
+from ..errors import ConfigurationError
+from ..tokens import PREFIX_PATTERN
+from .options import OPTIONS
+from .scopes import MAX_LENGTH, is_scope_token
+
+DEFAULTS: Mapping[str, Any] = MappingProxyType(
+    {name: option.default for name, option in OPTIONS.items()}
+)
+"""Every option without its ``ORGKEYS_`` prefix, and its default."""
+
+MIN_PEPPER_BYTES = 32
+MAX_EXPIRY_DAYS = 36_500
+MAX_NUMBER = 1_000_000_000
+
+NEVER = "never"
+"""The lifetime of a key without expiry, in the form and in the commands."""
+
+_REALM = re.compile(r"[\x20-\x7e]+")
+_URL_VARIABLE = re.compile(r"[A-Za-z_][0-9A-Za-z_]*")
+_VARIABLES_OF_PAGES = ("key_id", "filename")
+
+RANDOM_TEXT_COMMAND = "python -c 'import secrets; print(secrets.token_urlsafe(32))'"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """The checked configuration of one app. Field names are the options' names in lower case."""
+
+    scopes: Mapping[str, str]
+    prefix: str
+    permission: str
+    expiry_days: tuple[int, ...]
+    default_expiry_days: int | None
+    allow_no_expiry: bool
+    last_used_step: timedelta | None
+    max_keys: int | None
+    peppers: tuple[bytes, ...] = field(repr=False)
+    realm: str
+    base_template: str
+    org_arg: str
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any], app_name: str) -> Settings:
+        """Read and check every ``ORGKEYS_...`` option.
+
+        :param config: the app's configuration.
+        :param app_name: the realm where none is configured.
+        :raises ConfigurationError: naming the option, what it holds and what to write instead.
+        """
+        options = {name: config.get(f"ORGKEYS_{name}", DEFAULTS[name]) for name in DEFAULTS}
+        _refuse_unknown(config)
+        expiry_days = _expiry_days(options["EXPIRY_DAYS"])
+        allow_no_expiry = _boolean("ALLOW_NO_EXPIRY", options["ALLOW_NO_EXPIRY"])
+        seconds = _positive_or_none("LAST_USED_SECONDS", options["LAST_USED_SECONDS"])
+        return cls(
+            scopes=_scopes(options["SCOPES"]),
+            prefix=_prefix(options["PREFIX"]),
+            permission=_text("PERMISSION", options["PERMISSION"]),
+            expiry_days=expiry_days,
+            default_expiry_days=_default_expiry_days(
+                options["DEFAULT_EXPIRY_DAYS"],
+                expiry_days,
+                allow_no_expiry,
+                configured="ORGKEYS_DEFAULT_EXPIRY_DAYS" in config,
+            ),
+            allow_no_expiry=allow_no_expiry,
+            last_used_step=None if seconds is None else timedelta(seconds=seconds),
+            max_keys=_positive_or_none("MAX_KEYS", options["MAX_KEYS"]),
+            peppers=_peppers(options["PEPPERS"]),
+            realm=_realm(app_name if options["REALM"] is None else options["REALM"]),
+            base_template=_text("BASE_TEMPLATE", options["BASE_TEMPLATE"]),
+            org_arg=_org_arg(options["ORG_ARG"]),
+        )
+
+
+def _refuse_unknown(config: Mapping[str, Any]) -> None:
+    known = {f"ORGKEYS_{name}" for name in DEFAULTS}
+    unknown = sorted(
+        name
+        for name in config
+        if isinstance(name, str) and name.startswith("ORGKEYS_") and name not in known
+    )
+    if unknown:
+        raise ConfigurationError(
+            f"{', '.join(unknown)}: no such option. The options are {', '.join(sorted(known))}."
+        )
+
+
+def _scopes(value: Any) -> Mapping[str, str]:
+    if not isinstance(value, Mapping) or not value:
+        raise ConfigurationError(
+            "ORGKEYS_SCOPES must map each scope to a description, for example "
+            '{"project:deploy": "Trigger and manage deployments"}; '
+            f"it is {'empty' if value == {} else repr(value)}."
+        )
+    for name, description in value.items():
+        if not is_scope_token(name):
+            raise ConfigurationError(
+                f"ORGKEYS_SCOPES: {name!r} is no scope name. Write 1 to {MAX_LENGTH} printable "
+                'ASCII characters without space, double quote or backslash, like "project:deploy".'
+            )
+        if not _is_description(description):
+            raise ConfigurationError(
+                f"ORGKEYS_SCOPES: {name!r} needs a description for the people who choose it; "
+                f"it has {description!r}."
+            )
+    return MappingProxyType(dict(value))
+
+
+def _is_description(value: Any) -> bool:
+    # A lazy text, like Flask-Babel's, is one of the moment it is shown.
+    return bool(value.strip()) if isinstance(value, str) else hasattr(type(value), "__html__")
+
+
+def _prefix(value: Any) -> str:
+    if not isinstance(value, str) or not PREFIX_PATTERN.fullmatch(value):
+        raise ConfigurationError(
+            f"ORGKEYS_PREFIX is {value!r}. Write 1 to 20 letters, digits or underscores, "
+            'like "orgk".'
+        )
+    return value
+
+
+def _text(name: str, value: Any) -> str:
+    if not isinstance(value, str) or not value:
+        raise ConfigurationError(f"ORGKEYS_{name} is {value!r}. Write a text that is not empty.")
+    return value
+
+
+def _org_arg(value: Any) -> str:
+    if (
+        not isinstance(value, str)
+        or not _URL_VARIABLE.fullmatch(value)
+        or value in _VARIABLES_OF_PAGES
+    ):
+        raise ConfigurationError(
+            f"ORGKEYS_ORG_ARG is {value!r}. Write the name of the URL variable that holds the "
+            'organisation, like "org_slug" for /o/<org_slug>/; the pages use '
+            f"{' and '.join(_VARIABLES_OF_PAGES)} themselves."
+        )
+    return value
+
+
+def _realm(value: Any) -> str:
+    if not isinstance(value, str) or not _REALM.fullmatch(value):
+        raise ConfigurationError(
+            f"ORGKEYS_REALM is {value!r}. It goes into a response header: write printable ASCII "
+            "characters."
+        )
+    return value
+
+
+def _boolean(name: str, value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise ConfigurationError(f"ORGKEYS_{name} is {value!r}. Write True or False.")
+    return value
+
+
+def _is_whole_number(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _positive_or_none(name: str, value: Any) -> int | None:
+    if value is None:
+        return None
+    if not _is_whole_number(value) or not 1 <= value <= MAX_NUMBER:
+        raise ConfigurationError(
+            f"ORGKEYS_{name} is {value!r}. Write a whole number from 1 to {MAX_NUMBER}, or None."
+        )
+    return int(value)
+
+
+def _expiry_days(value: Any) -> tuple[int, ...]:
+    if isinstance(value, str) or not isinstance(value, Sequence) or not value:
+        raise ConfigurationError(
+            f"ORGKEYS_EXPIRY_DAYS is {value!r}. Write the lifetimes on offer, in days, "
+            "like (30, 60, 90, 365)."
+        )
+    for days in value:
+        if not _is_whole_number(days) or not 1 <= days <= MAX_EXPIRY_DAYS:
+            raise ConfigurationError(
+                f"ORGKEYS_EXPIRY_DAYS holds {days!r}. Write whole numbers of days from 1 to "
+                f"{MAX_EXPIRY_DAYS}."
+            )
+    return tuple(sorted(set(value)))
+
+
+def _default_expiry_days(
+    value: Any, expiry_days: tuple[int, ...], allow_no_expiry: bool, *, configured: bool
+) -> int | None:
+    if value is None:
+        if not allow_no_expiry:
+            raise ConfigurationError(
+                'ORGKEYS_DEFAULT_EXPIRY_DAYS is None, which preselects "No expiration", but '
+                "ORGKEYS_ALLOW_NO_EXPIRY is False. Write one of "
+                f"{expiry_days}, or allow keys without expiry."
+            )
+        return None
+    if _is_whole_number(value) and value in expiry_days:
+        return int(value)
+    if not configured:
+        return expiry_days[-1]
+    raise ConfigurationError(
+        f"ORGKEYS_DEFAULT_EXPIRY_DAYS is {value!r}, which is not on offer. Write one of "
+        f"ORGKEYS_EXPIRY_DAYS {expiry_days}, or None."
+    )
+
+
+def _peppers(value: Any) -> tuple[bytes, ...]:
+    if isinstance(value, (str, bytes)) or not isinstance(value, Sequence):
+        raise ConfigurationError(
+            "ORGKEYS_PEPPERS must be a list of HMAC keys, newest first, like [new, old], or empty. "
+            f"Make one with: {RANDOM_TEXT_COMMAND}"
+        )
+    return tuple(_pepper(pepper, number) for number, pepper in enumerate(value, start=1))
+
+
+def _pepper(value: Any, number: int) -> bytes:
+    # What an environment holds may be no UTF-8.
+    pepper = value.encode(errors="surrogatepass") if isinstance(value, str) else value
+    if not isinstance(pepper, bytes) or len(pepper) < MIN_PEPPER_BYTES:
+        raise ConfigurationError(
+            f"ORGKEYS_PEPPERS: number {number} is not {MIN_PEPPER_BYTES} bytes or longer. "
+            f"Make one with: {RANDOM_TEXT_COMMAND}"
+        )
+    return pepper

@@ -1,0 +1,1 @@
+"""Guards: the demands of a view."""

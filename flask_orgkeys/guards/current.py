@@ -1,0 +1,99 @@
+"""The key of the current request: found once a request, and kept on it."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+from flask import Flask, Request, has_request_context, request, request_tearing_down
+from flask.globals import request_ctx
+from werkzeug.local import LocalProxy
+
+from .. import signals
+from ..authentication.outcome import Accepted, AuthenticatedKey, Rejected
+from ..state import AppState, state_of
+
+_OUTCOMES = "_orgkeys_outcomes"
+
+
+def current_request() -> Request:
+    """Return the request itself: each access through Flask's proxy is dearer than one to it."""
+    return request._get_current_object()  # type: ignore[attr-defined, no-any-return]
+
+
+def authenticate_request(state: AppState) -> None:
+    """Authenticate a request that carries a key of ours: the request hook. Never answers."""
+    carrier = current_request()
+    header = carrier.environ.get("HTTP_AUTHORIZATION")
+    if header is not None and state.authenticator.is_ours(header):
+        del header
+        outcome_of(state, carrier)
+
+
+def outcome_of(state: AppState, carrier: Request) -> Accepted | Rejected:
+    """Return the outcome for a request, found on first use.
+
+    It is kept on the request, not on ``g``: that lives as long as the app context, which a test
+    or a command may have pushed around several requests. And by app: a request may look into the
+    context of another app, whose keys are not its own.
+    """
+    outcomes: dict[Flask, Accepted | Rejected] | None = getattr(carrier, _OUTCOMES, None)
+    if outcomes is None:
+        outcomes = {}
+        setattr(carrier, _OUTCOMES, outcomes)
+    app = state.authenticator.app
+    outcome = outcomes.get(app)
+    if outcome is None:
+        outcome = state.authenticator.authenticate(carrier.environ.get("HTTP_AUTHORIZATION"))
+        outcomes[app] = outcome
+        if isinstance(outcome, Accepted):
+            _note_accepted(app, outcome)
+    return outcome
+
+
+def _note_accepted(app: Flask, outcome: Accepted) -> None:
+    if outcome.has_use and _is_in_older_app_context():
+        request_tearing_down.connect(_write_waiting_uses, app)
+    if signals.key_authenticated.receivers:
+        signals.key_authenticated.send(app, _async_wrapper=app.ensure_sync, key=outcome.key)
+
+
+def _current_key() -> AuthenticatedKey | None:
+    if not has_request_context():
+        return None
+    outcome = outcome_of(state_of(), current_request())
+    return outcome.key if isinstance(outcome, Accepted) else None
+
+
+current_key: AuthenticatedKey = cast(AuthenticatedKey, LocalProxy(_current_key))
+"""The :class:`AuthenticatedKey` of the current request; falsy if it carries no valid key."""
+
+
+def limiter_key() -> str:
+    """Return the id of the request's key; without a valid one, the address of the client.
+
+    A ``key_func`` for Flask-Limiter, which may be initialised before this extension. Made-up and
+    wrong keys count for their address, so guessing opens no fresh allowance::
+
+        limiter = Limiter(orgkeys.limiter_key, default_limits=["1000 per hour"])
+
+    Behind a proxy the address is the proxy's, unless the app runs Werkzeug's ``ProxyFix``.
+
+    .. versionadded:: 0.1.0
+    """
+    return current_key.id if current_key else request.remote_addr or "127.0.0.1"
+
+
+def _write_waiting_uses(app: Flask, **_: object) -> None:
+    """Write uses that wait for the host's session, if the app context, and the session with it,
+    outlives the request.
+    """
+    if _is_in_older_app_context():
+        state_of(app).authenticator.lookup.write_uses()
+
+
+def _is_in_older_app_context() -> bool:
+    # Flask 3.1 runs a request in an app context that is there already, and tells it here alone.
+    # If it does not, a use is written when the session ends its transaction.
+    context = request_ctx._get_current_object()  # type: ignore[attr-defined]
+    pushed: list[tuple[Any, Any]] = getattr(context, "_cv_tokens", [])
+    return bool(pushed) and pushed[0][1] is None

@@ -1,0 +1,51 @@
+"""A guard's decision about a key, without a request: nothing is written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from ..errors import InvalidKey, RequestRefused
+from ..keys.models import ApiKey
+from ..state import AppState
+from ..tokens import Token
+from .access_rule import ANY, reason_to_refuse
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What became of it.
+
+    :param refusal: what a guard would raise, or ``None`` where it would let the key pass.
+    :param key: the stored key, where the secret is right.
+    """
+
+    refusal: type[RequestRefused] | None
+    key: ApiKey | None = None
+
+
+def dry_run(
+    state: AppState, token: Token | None, *, scopes: Iterable[str] = (), organization_id: Any = ANY
+) -> Verdict:
+    """Decide about a key as a guard does.
+
+    :param token: the presented key; ``None`` where it was malformed.
+    :param scopes: those that the guard would require.
+    :param organization_id: that of the URL.
+    """
+    if token is None:
+        return Verdict(InvalidKey)
+    key = state.host.session.get(state.keys.models.ApiKey, token.id, populate_existing=True)
+    refusal = state.authenticator.reason_to_reject(token, key, datetime.now(UTC))
+    if key is None or refusal is InvalidKey:
+        return Verdict(InvalidKey)
+    if refusal is None:
+        refusal = reason_to_refuse(
+            frozenset(key.scopes),
+            scopes,
+            owner=key.organization_id,
+            organization_id=organization_id,
+        )
+    return Verdict(refusal, key)

@@ -1,0 +1,135 @@
+"""The guarded endpoints of an app, and the scopes that each demands."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from flask.views import MethodView
+
+from ..config.scopes import undeclared
+from ..errors import ConfigurationError
+from ..state import state_of
+from .guard import Guard, guard_on
+
+if TYPE_CHECKING:
+    from flask import Flask
+    from werkzeug.routing import Rule
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A URL rule, with those of its methods that demand the same.
+
+    :param scopes: what a key has to hold, none: any valid key will do; ``None``: it takes no key.
+    """
+
+    endpoint: str
+    methods: tuple[str, ...]
+    rule: str
+    scopes: tuple[str, ...] | None
+
+    def is_under(self, prefix: str) -> bool:
+        """Tell whether its path is a prefix or goes on from it, segment by segment.
+
+        :param prefix: as URL rules are written, like ``"/api"``.
+        """
+        return f"{self.rule.rstrip('/')}/".startswith(f"{prefix.rstrip('/')}/")
+
+
+def routes_of(app: Flask) -> list[Route]:
+    """Return every route of an app, by endpoint. A rule whose methods demand different scopes makes
+    several.
+    """
+    routes = [route for rule in app.url_map.iter_rules() for route in _routes(app, rule)]
+    return sorted(routes, key=lambda route: (route.endpoint, route.rule, route.methods))
+
+
+def _routes(app: Flask, rule: Rule) -> Iterator[Route]:
+    view = app.view_functions.get(rule.endpoint)
+    by_scopes: dict[tuple[str, ...] | None, list[str]] = {}
+    for method in _methods(rule, view):
+        guard = guard_of(view, method)
+        by_scopes.setdefault(None if guard is None else guard.scopes, []).append(method)
+    for scopes, methods in by_scopes.items():
+        yield Route(rule.endpoint, tuple(methods), rule.rule, scopes)
+
+
+def _methods(rule: Rule, view: Any) -> list[str]:
+    """Return the methods that the view itself answers: HEAD is left out where it is the view's GET,
+    and OPTIONS where Flask answers it.
+    """
+    methods = set(rule.methods or ())
+    if "GET" in methods and guard_of(view, "HEAD") == guard_of(view, "GET"):
+        methods.discard("HEAD")
+    if getattr(rule, "provide_automatic_options", False):
+        methods.discard("OPTIONS")
+    return sorted(methods)
+
+
+def guard_of(view: Any, method: str) -> Guard | None:
+    """Return the guard on a registered view function for one HTTP method, if there is one."""
+    guards = [guard for layer in layers_of(view, method) if (guard := guard_on(layer))]
+    if not guards:
+        return None
+    return Guard(tuple(dict.fromkeys(scope for guard in guards for scope in guard.scopes)))
+
+
+def guarded_rules(app: Flask) -> Iterator[tuple[Rule, str, Guard]]:
+    """Return the guarded URL rules of an app with each method they take, in the app's order.
+
+    HEAD and OPTIONS, which Flask adds by itself, are left out.
+    """
+    for rule, method, guard in _all_guarded_rules(app):
+        if method not in ("HEAD", "OPTIONS"):
+            yield rule, method, guard
+
+
+def check_declared_scopes(app: Flask) -> None:
+    """Check that every guard of an app demands declared scopes only.
+
+    :raises ConfigurationError: naming the view and the scope.
+    """
+    declared = state_of(app).settings.scopes
+    for rule, _, guard in _all_guarded_rules(app):
+        unknown = undeclared(guard.scopes, declared)
+        if unknown:
+            raise ConfigurationError(
+                f"the view {rule.endpoint!r} requires the scope {unknown[0]!r}, which "
+                f"ORGKEYS_SCOPES does not declare. It declares {', '.join(map(repr, declared))}."
+            )
+
+
+def required_scopes(app: Flask) -> set[str]:
+    """Return the scopes that an app's guards require."""
+    return {scope for _, _, guard in _all_guarded_rules(app) for scope in guard.scopes}
+
+
+def unused_scopes(app: Flask) -> list[str]:
+    """Return the declared scopes that no guard of an app requires, in their order."""
+    required = required_scopes(app)
+    return [scope for scope in state_of(app).settings.scopes if scope not in required]
+
+
+def _all_guarded_rules(app: Flask) -> Iterator[tuple[Rule, str, Guard]]:
+    for rule in app.url_map.iter_rules():
+        view = app.view_functions.get(rule.endpoint)
+        for method in sorted(rule.methods or ()):
+            guard = guard_of(view, method)
+            if guard is not None:
+                yield rule, method, guard
+
+
+def layers_of(view: Any, method: str) -> Iterator[Any]:
+    """Give what a request to a registered view function runs through, as far as is known."""
+    yield view
+    view_class = getattr(view, "view_class", None)
+    if view_class is None:
+        return
+    yield view_class.dispatch_request
+    if issubclass(view_class, MethodView):
+        handler = getattr(view_class, method.lower(), None)
+        if handler is None and method == "HEAD":
+            handler = getattr(view_class, "get", None)
+        yield handler

@@ -1,0 +1,1 @@
+"""Keys in the tables, and their life."""

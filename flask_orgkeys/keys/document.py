@@ -1,0 +1,37 @@
+"""A key as a JSON document."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from .. import tokens
+from ..config.settings import Settings
+from .models import ApiKey
+
+
+def document(key: ApiKey, settings: Settings) -> dict[str, Any]:
+    """Return a key as every command gives it with ``--json``."""
+    organization_id = key.organization_id
+    is_plain = isinstance(organization_id, int | str)
+    return {
+        "id": key.id,
+        "name": key.name,
+        "start": tokens.start_of(settings.prefix, key.id),
+        "scopes": list(key.scopes),
+        "status": key.status(datetime.now(UTC)),
+        "organization_id": organization_id if is_plain else str(organization_id),
+        "created_at": timestamp(key.created_at),
+        "created_by": key.created_by,
+        "expires_at": timestamp(key.expires_at),
+        "last_used_at": timestamp(key.last_used_at),
+        "revoked_at": timestamp(key.revoked_at),
+        "revoked_by": key.revoked_by,
+    }
+
+
+def timestamp(moment: datetime | None) -> str | None:
+    """Return a time in UTC as ISO 8601 has it, always of the same length."""
+    if moment is None:
+        return None
+    return moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"

@@ -1,0 +1,254 @@
+"""The mapped classes, made on the host's ``db``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+from flask_sqlalchemy.model import Model
+from sqlalchemy import event
+from sqlalchemy.dialects import mysql, postgresql
+from sqlalchemy.orm import LoaderCallableStatus
+from sqlalchemy.orm.attributes import set_committed_value
+
+from ..errors import ConfigurationError
+from ..tokens import ID_LENGTH
+from .times import as_utc, is_past
+
+if TYPE_CHECKING:
+    from flask_sqlalchemy import SQLAlchemy
+    from sqlalchemy.orm import Mapped
+    from sqlalchemy.sql.type_api import TypeEngine
+
+NAME_LENGTH = 100
+ACTOR_LENGTH = 255
+ADDRESS_LENGTH = 45
+IDEMPOTENCY_KEY_LENGTH = 64
+
+ACTIVE = "active"
+EXPIRED = "expired"
+REVOKED = "revoked"
+
+KEY_CREATED = "created"
+KEY_REVOKED = "revoked"
+KEY_PRUNED = "pruned"
+
+_TIMES = ("created_at", "expires_at", "last_used_at", "revoked_at")
+
+# MariaDB drops microseconds from a plain DATETIME.
+_TIME = sa.DateTime(timezone=True).with_variant(mysql.DATETIME(fsp=6), "mysql", "mariadb")
+
+
+class _Row:
+    def __init__(self, **columns: Any) -> None:
+        for name, value in columns.items():
+            if name not in sa.inspect(type(self)).columns:
+                raise TypeError(f"{type(self).__name__} has no column {name!r}")
+            setattr(self, name, value)
+
+
+class ApiKey(_Row):
+    """A stored key: the mapped class is ``orgkeys.ApiKey``, on the table ``orgkeys_key``.
+
+    Times are aware and in UTC. The secret is not among the columns, only its digest.
+
+    .. versionadded:: 0.1.0
+    """
+
+    if TYPE_CHECKING:
+        id: Mapped[str]
+        """The public id, 12 characters; primary key."""
+        organization_id: Mapped[Any]
+        """The host's id of the organisation."""
+        name: Mapped[str]
+        scopes: Mapped[list[str]]
+        digest: Mapped[str]
+        created_at: Mapped[datetime]
+        created_by: Mapped[str | None]
+        expires_at: Mapped[datetime | None]
+        last_used_at: Mapped[datetime | None]
+        revoked_at: Mapped[datetime | None]
+        revoked_by: Mapped[str | None]
+        folded_name: Mapped[str]
+        idempotency_key: Mapped[str | None]
+
+    def status(self, now: datetime) -> str:
+        """Return ``"active"``, ``"expired"`` or ``"revoked"``.
+
+        :param now: an aware time. At the very instant of its expiry a key is expired.
+        """
+        if self.revoked_at is not None:
+            return REVOKED
+        return EXPIRED if is_past(self.expires_at, now) else ACTIVE
+
+
+class Event(_Row):
+    """A row of the audit record, on the table ``orgkeys_event``. Rows are only ever added.
+
+    .. versionadded:: 0.1.0
+    """
+
+    if TYPE_CHECKING:
+        id: Mapped[int]
+        organization_id: Mapped[Any]
+        key_id: Mapped[str]
+        """The key's public id; no foreign key, so that the record outlives the key's row."""
+        action: Mapped[str]
+        """``"created"``, ``"revoked"`` or ``"pruned"``: its row was deleted."""
+        occurred_at: Mapped[datetime]
+        actor: Mapped[str | None]
+        address: Mapped[str | None]
+        """Network address of the client, where the change came in a request."""
+
+
+@dataclass(frozen=True)
+class Models:
+    """The mapped classes of one host."""
+
+    ApiKey: type[ApiKey]
+    Event: type[Event]
+
+    @property
+    def key_table(self) -> sa.Table:
+        table: sa.Table = vars(self.ApiKey)["__table__"]
+        return table
+
+
+def make_models(
+    db: SQLAlchemy,
+    organization: str | TypeEngine[Any] | type[TypeEngine[Any]],
+    bind_key: str | None,
+) -> Models:
+    """Make the mapped classes on a host's ``db``.
+
+    :param organization: ``"table.column"`` for a foreign key, or a SQLAlchemy type.
+    :param bind_key: Flask-SQLAlchemy's bind key of the database that holds the tables.
+    :raises ConfigurationError: where ``organization`` is neither, or the tables exist on ``db``.
+    """
+    column_of = _organization_column_maker(organization)
+    if "orgkeys_key" in db.metadatas.get(bind_key, sa.MetaData()).tables:
+        raise ConfigurationError(
+            "this db has an OrgKeys already. Make one OrgKeys for each SQLAlchemy() and call its "
+            "init_app for every app."
+        )
+    key_class = _map(db, "OrgKeysKey", ApiKey, _key_table(db, column_of(), bind_key))
+    event_class = _map(db, "OrgKeysEvent", Event, _event_table(db, column_of(), bind_key))
+    _read_times_as_utc(key_class, _TIMES)
+    _read_times_as_utc(event_class, ("occurred_at",))
+    _keep_revoked(key_class)
+    return Models(key_class, event_class)
+
+
+def _exact_text(length: int) -> sa.String:
+    """Return a text type that every database compares and sorts by code point.
+
+    Left to themselves, MariaDB takes "a" for "A" and "\u00e4", and PostgreSQL sorts by its locale.
+    """
+    return (
+        sa.String(length)
+        .with_variant(postgresql.VARCHAR(length, collation="C"), "postgresql")
+        .with_variant(
+            mysql.VARCHAR(length, charset="utf8mb4", collation="utf8mb4_bin"), "mysql", "mariadb"
+        )
+    )
+
+
+def _organization_column_maker(organization: Any) -> Any:
+    if isinstance(organization, str):
+        if organization.count(".") < 1:
+            raise ConfigurationError(
+                f'OrgKeys(organization={organization!r}): write "table.column", the primary key of '
+                'the organisation table, like "organization.id".'
+            )
+        return lambda: sa.Column(
+            "organization_id", sa.ForeignKey(organization, ondelete="CASCADE"), nullable=False
+        )
+    column_type = organization() if isinstance(organization, type) else organization
+    if not isinstance(column_type, sa.types.TypeEngine):
+        raise ConfigurationError(
+            f'OrgKeys(organization={organization!r}): write "table.column" of the organisation '
+            "table, or a SQLAlchemy type such as String(64)."
+        )
+    if isinstance(column_type, sa.String) and not column_type.collation:
+        if column_type.length is None:
+            raise ConfigurationError(
+                f"OrgKeys(organization={organization!r}): give the text a length, like String(64)."
+            )
+        column_type = _exact_text(column_type.length)
+    return lambda: sa.Column("organization_id", column_type, nullable=False)
+
+
+def _key_table(db: SQLAlchemy, organization_id: sa.Column[Any], bind_key: str | None) -> sa.Table:
+    return db.Table(
+        "orgkeys_key",
+        sa.Column("id", _exact_text(ID_LENGTH), primary_key=True),
+        organization_id,
+        sa.Column("name", _exact_text(NAME_LENGTH), nullable=False),
+        # The name as searched and sorted, alike on every database: case folding may lengthen it.
+        sa.Column("folded_name", _exact_text(3 * NAME_LENGTH), nullable=False),
+        sa.Column("scopes", sa.JSON(none_as_null=True), nullable=False),
+        sa.Column("digest", _exact_text(128), nullable=False),
+        sa.Column("created_at", _TIME, nullable=False),
+        sa.Column("created_by", _exact_text(ACTOR_LENGTH)),
+        sa.Column("expires_at", _TIME),
+        sa.Column("last_used_at", _TIME),
+        sa.Column("revoked_at", _TIME),
+        sa.Column("revoked_by", _exact_text(ACTOR_LENGTH)),
+        sa.Column("idempotency_key", _exact_text(IDEMPOTENCY_KEY_LENGTH)),
+        # Led by the organisation, so that MariaDB takes it for the foreign key's index.
+        sa.UniqueConstraint("organization_id", "id", name="uq_orgkeys_key_organization_id"),
+        sa.UniqueConstraint(
+            "organization_id", "idempotency_key", name="uq_orgkeys_key_idempotency_key"
+        ),
+        sa.Index("ix_orgkeys_key_created_at", "organization_id", "created_at"),
+        bind_key=bind_key,
+    )
+
+
+def _event_table(db: SQLAlchemy, organization_id: sa.Column[Any], bind_key: str | None) -> sa.Table:
+    return db.Table(
+        "orgkeys_event",
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True),
+        organization_id,
+        sa.Column("key_id", _exact_text(ID_LENGTH), nullable=False),
+        sa.Column("action", _exact_text(32), nullable=False),
+        sa.Column("occurred_at", _TIME, nullable=False),
+        sa.Column("actor", _exact_text(ACTOR_LENGTH)),
+        sa.Column("address", _exact_text(ADDRESS_LENGTH)),
+        sa.UniqueConstraint("organization_id", "id", name="uq_orgkeys_event_organization_id"),
+        bind_key=bind_key,
+    )
+
+
+def _map(db: SQLAlchemy, name: str, base: type[Any], table: sa.Table) -> type[Any]:
+    # Not a subclass of ``db.Model``: the host's base may be a dataclass, or have columns, a
+    # constructor or methods of its own.
+    mapped = type(name, (base, Model), {"__doc__": base.__doc__, "__table__": table, "__fsa__": db})
+    host_base: Any = db.Model
+    host_base.registry.map_imperatively(mapped, table)
+    return mapped
+
+
+def _read_times_as_utc(mapped: type[Any], names: Sequence[str]) -> None:
+    # A column type of our own would do this too, but a host's migrations would have to import it.
+    def make_aware(instance: Any, *_: object) -> None:
+        loaded = sa.inspect(instance).dict
+        for name in names:
+            if loaded.get(name) is not None:
+                set_committed_value(instance, name, as_utc(loaded[name]))
+
+    event.listen(mapped, "load", make_aware)
+    event.listen(mapped, "refresh", make_aware)
+
+
+def _keep_revoked(mapped: type[Any]) -> None:
+    def refuse_another(_key: Any, value: Any, before: Any, _initiator: object) -> None:
+        is_known = before is not None and not isinstance(before, LoaderCallableStatus)
+        if is_known and value != before:
+            raise ValueError("a revocation is final: create another key")
+
+    revoked_at: Any = mapped.revoked_at
+    event.listen(revoked_at, "set", refuse_another, active_history=True)

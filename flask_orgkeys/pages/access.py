@@ -1,0 +1,112 @@
+"""Who may open the settings pages: those who are signed in, by no key, and have the permission."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import wraps
+from typing import Any
+
+from flask import abort, current_app, redirect, request, session, url_for
+from flask_login import current_user
+from werkzeug.exceptions import HTTPException
+
+from ..authentication.header import carries_bearer
+from ..guards.wall import matched_arguments
+from ..keys.database import UNANSWERED
+from ..keys.redaction import without_secret
+from ..state import state_of
+from .language import gettext
+from .list_query import query_of_request
+
+logger: logging.Logger = logging.getLogger(__name__)
+
+View = Callable[..., Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """An administrator's request, once it is known to be one.
+
+    :param mount: the variables of the URL that the pages are mounted at: the organisation as the
+        URL names it, and whatever else is in the host's prefix.
+    """
+
+    organization: Any
+    mount: Mapping[str, Any]
+    now: datetime
+
+    @property
+    def slug(self) -> Any:
+        return self.mount[state_of().settings.org_arg]
+
+    def url(self, endpoint: str, **values: Any) -> str:
+        return url_for(f".{endpoint}", **self.mount, **values)
+
+
+def for_administrators(view: View) -> View:
+    """Run a view with a :class:`Visit`, for those who may manage the organisation's keys."""
+
+    @wraps(view)
+    def guarded(**_arguments: Any) -> Any:
+        state = state_of()
+        header = request.headers.get("Authorization", "")
+        if carries_bearer(header) or state.authenticator.is_ours(header):
+            abort(403, gettext("API keys do not manage API keys. Sign in instead."))
+        mount = matched_arguments()
+        arguments = {name: mount.pop(name) for name in ("key_id",) if name in mount}
+        if _holds_secret(request.path):
+            abort(404)
+        if any(_holds_secret(text) for pair in request.args.items(multi=True) for text in pair):
+            # Before anything makes another URL of it, like that of the sign-in page.
+            return redirect(url_for(".index", **mount, **query_of_request()), 303)
+        if not _is_signed_in():
+            return current_app.login_manager.unauthorized()  # type: ignore[attr-defined]
+        organization = state.host.load_organization(mount[state.settings.org_arg])
+        if organization is None:
+            abort(404)
+        if not may_manage(organization):
+            abort(
+                403,
+                gettext("You do not have permission to manage this organisation's API keys."),
+            )
+        return view(Visit(organization, mount, datetime.now(UTC)), **arguments)
+
+    return guarded
+
+
+def _is_signed_in() -> bool:
+    """Tell whether the request is a signed-in user's.
+
+    An ``Authorization`` header signs nobody in here, whatever a host's ``request_loader`` makes of
+    it: a browser's session does, or what such a loader finds elsewhere.
+    """
+    return current_user.is_authenticated and (
+        "_user_id" in session or "Authorization" not in request.headers
+    )
+
+
+def may_manage(organization: Any) -> bool:
+    """Ask the host whether the current user may manage an organisation's keys.
+
+    :raises werkzeug.exceptions.HTTPException: where the host's checker aborts, to hide the
+        organisation.
+    """
+    state = state_of()
+    checker = state.host.permission_checker
+    if checker is None or not current_user.is_authenticated:
+        return False
+    user = current_user._get_current_object()
+    try:
+        return checker(user, organization, state.settings.permission) is True
+    except (HTTPException, *UNANSWERED):
+        raise
+    except Exception:
+        logger.exception("the permission checker failed, which denies")
+        return False
+
+
+def _holds_secret(text: str) -> bool:
+    return without_secret(text, state_of().settings.prefix) != text

@@ -1,0 +1,166 @@
+"""The forms of the pages."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from flask import request
+from wtforms import HiddenField, SelectField, SelectMultipleField, StringField
+from wtforms.fields import SelectChoice
+from wtforms.validators import ValidationError
+
+from ..config.settings import NEVER
+from ..keys.cleaning import UnfitText, clean_name
+from .language import day, gettext, ngettext
+
+if TYPE_CHECKING:
+    from ..config.settings import Settings
+
+    class FlaskForm:
+        """What is used of Flask-WTF's, which is not typed."""
+
+        meta: Any
+        form_errors: list[str]
+
+        def __init__(self, formdata: Any = None) -> None: ...
+        def __getitem__(self, name: str) -> Any: ...
+        def is_submitted(self) -> bool: ...
+        def validate(self, extra_validators: Any = None) -> bool: ...
+        def validate_on_submit(self) -> bool: ...
+        @property
+        def errors(self) -> dict[str | None, Any]: ...
+else:
+    from flask_wtf import FlaskForm
+
+MANY_SCOPES = 8
+"""How many scopes make it a chore to find and tick each."""
+
+
+class PageForm(FlaskForm):
+    """A form of the pages, filled by nothing but a sent form: no JSON, no files."""
+
+    is_out_of_date: bool = False
+    """Whether it came without the CSRF token that it would be shown with now."""
+
+    def __init__(self) -> None:
+        super().__init__(request.form if request.method == "POST" else None)
+
+    @property
+    def csrf_field(self) -> Any:
+        """The field of the CSRF token, whatever the host calls it; ``None`` where CSRF is off."""
+        return self[self.meta.csrf_field_name] if self.meta.csrf else None
+
+    def validate(self, extra_validators: Any = None) -> bool:
+        is_valid = super().validate(extra_validators)
+        if self.csrf_field is not None and self.csrf_field.errors:
+            self.is_out_of_date = True
+            # In words for people, and with a new token beside them.
+            self.csrf_field.errors = []
+            self.form_errors.append(
+                gettext(
+                    "This form is out of date: it was open for too long, or you have signed in "
+                    "again since. Nothing has changed. Check it, then send it again."
+                )
+            )
+        return is_valid
+
+
+class CreateKeyForm(PageForm):
+    """Name, scopes and expiry of a new key.
+
+    ``nonce`` tells one form that was shown from every other.
+    """
+
+    name: Any = StringField("Name")
+    scopes: Any = SelectMultipleField("Scopes")
+    expires_in: Any = SelectField("Expiration")
+    nonce: Any = HiddenField()
+
+    def __init__(self, settings: Settings, now: datetime) -> None:
+        super().__init__()
+        self.now = now
+        self._default_days = settings.default_expiry_days
+        self.scopes.choices = [
+            SelectChoice(scope, str(description)) for scope, description in settings.scopes.items()
+        ]
+        self.expires_in.choices = [SelectChoice(*choice) for choice in _lifetimes(settings, now)]
+        if not self.is_submitted():
+            self._preselect_lifetime()
+        if not self.nonce.data:
+            self.nonce.data = secrets.token_urlsafe(16)
+
+    def validate(self, extra_validators: Any = None) -> bool:
+        is_valid = super().validate(extra_validators)
+        if self.expires_in.errors:
+            # Or else a browser would choose the first, which may be "No expiration".
+            self._preselect_lifetime()
+        return is_valid
+
+    def validate_name(self, field: StringField) -> None:
+        try:
+            clean_name(field.data or "")
+        except UnfitText as error:
+            raise ValidationError(gettext(error.message, **error.values)) from error
+
+    def validate_scopes(self, field: SelectMultipleField) -> None:
+        if not field.data:
+            raise ValidationError(gettext("Choose at least one scope."))
+
+    @property
+    def has_many_scopes(self) -> bool:
+        return len(self.scopes.choices) >= MANY_SCOPES
+
+    @property
+    def scope_groups(self) -> Sequence[tuple[str, Sequence[Any]]]:
+        """The checkboxes of the scopes with the name of their group: many are grouped by what
+        stands before the colon, others are one group without a name.
+        """
+        groups: dict[str, list[Any]] = {}
+        for box in self.scopes:
+            group, colon, _ = box.data.partition(":")
+            groups.setdefault(group if colon and self.has_many_scopes else "", []).append(box)
+        return [*groups.items()] if len(groups) > 1 else [("", [*self.scopes])]
+
+    @property
+    def expires_at(self) -> datetime | None:
+        """The chosen time of expiry, aware and in UTC, or ``None``."""
+        if self.expires_in.data == NEVER:
+            return None
+        return self.now + timedelta(days=int(self.expires_in.data))
+
+    @property
+    def idempotency_key(self) -> str | None:
+        """What names the form as it was sent: the same form sent again has the same name, and no
+        other has. ``None`` where it came with neither a nonce nor a CSRF token, for then two forms
+        cannot be told apart.
+        """
+        sent, token = request.form, self.meta.csrf_field_name
+        if not sent.get("nonce") and not sent.get(token):
+            return None
+        # The token is another where a form is shown again because it was out of date.
+        left_out = {token} if sent.get("nonce") else set()
+        fields = sorted(item for item in sent.items(multi=True) if item[0] not in left_out)
+        return hashlib.sha256(repr(fields).encode(errors="replace")).hexdigest()
+
+    def _preselect_lifetime(self) -> None:
+        days = self._default_days
+        self.expires_in.data = NEVER if days is None else str(days)
+
+
+class RevokeKeyForm(PageForm):
+    """Nothing but the CSRF token."""
+
+
+def _lifetimes(settings: Settings, now: datetime) -> Iterable[tuple[str, str]]:
+    if settings.allow_no_expiry:
+        yield NEVER, gettext("No expiration")
+    for days in settings.expiry_days:
+        until = day(now + timedelta(days=days))
+        label = ngettext(
+            "%(num)s day (until %(date)s)", "%(num)s days (until %(date)s)", days, date=until
+        )
+        yield str(days), label

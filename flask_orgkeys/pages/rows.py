@@ -1,0 +1,89 @@
+"""How a key is put into words for a template."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Self
+
+from .. import tokens
+from ..config.scopes import in_declared_order
+from ..keys.models import EXPIRED, REVOKED, ApiKey
+from . import language
+
+if TYPE_CHECKING:
+    from ..config.settings import Settings
+
+EXPIRES_SOON = timedelta(days=14)
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """A time in words.
+
+    :param relative: as seen from now, like "3 minutes ago".
+    :param exact: date, time and zone.
+    :param iso: for ``<time datetime>``.
+    """
+
+    relative: str
+    exact: str
+    iso: str
+
+    @classmethod
+    def at(cls, moment: datetime, now: datetime) -> Self:
+        iso = moment.astimezone(UTC).isoformat()
+        return cls(language.relative(moment, now), language.exact(moment), iso)
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRow:
+    """A key as a row of the table.
+
+    :param start: what is shown of the key itself.
+    :param scopes: pairs of scope and description; an empty one where no longer declared.
+    """
+
+    id: str
+    name: str
+    start: str
+    scopes: Sequence[tuple[str, str]]
+    last_used: Moment | None
+    expires: Moment | None
+    expires_soon: str | None
+    revoked: Moment | None
+    revoked_by: str | None
+    is_expired: bool
+    is_revoked: bool
+
+    @classmethod
+    def of(cls, key: ApiKey, settings: Settings, now: datetime) -> Self:
+        status = key.status(now)
+        held = in_declared_order(key.scopes, settings.scopes)
+        return cls(
+            id=key.id,
+            name=key.name,
+            start=tokens.start_of(settings.prefix, key.id),
+            scopes=[(scope, str(settings.scopes.get(scope, ""))) for scope in held],
+            last_used=_moment(key.last_used_at, now),
+            expires=_moment(key.expires_at, now),
+            expires_soon=_expires_soon(key, now),
+            revoked=_moment(key.revoked_at, now),
+            revoked_by=key.revoked_by,
+            is_expired=status == EXPIRED,
+            is_revoked=status == REVOKED,
+        )
+
+
+def _moment(value: datetime | None, now: datetime) -> Moment | None:
+    return None if value is None else Moment.at(value, now)
+
+
+def _expires_soon(key: ApiKey, now: datetime) -> str | None:
+    if key.revoked_at is not None or key.expires_at is None:
+        return None
+    left = key.expires_at - now
+    if not timedelta(0) < left <= EXPIRES_SOON:
+        return None
+    return language.gettext("Expires %(when)s", when=language.relative(key.expires_at, now))
