@@ -57,7 +57,9 @@ class TestWheel:
         kinds = {
             "modules": r"flask_orgkeys/\w+\.py",
             "templates": r"flask_orgkeys/pages/templates/orgkeys/(snippets/)?\w+\.html",
-            "translations": r"flask_orgkeys/pages/translations/(\w+/LC_MESSAGES/)?orgkeys\.(pot|po|mo)",
+            "translations": (
+                r"flask_orgkeys/pages/translations/(\w+/LC_MESSAGES/)?orgkeys\.(pot|po|mo)"
+            ),
             "static files": r"flask_orgkeys/pages/static/orgkeys\.(css|js)",
             "types": r"flask_orgkeys/py\.typed",
             "metadata": r"flask_orgkeys-[\w.]+\.dist-info/.+",
