@@ -37,12 +37,14 @@ nitpick_ignore_regex = [
 toc_object_entries_show_parents = "hide"
 
 html_theme = "flask"
-html_title = "flask-orgkeys"
+html_title = f"flask-orgkeys {release}"
+html_short_title = "flask-orgkeys"
+templates_path = ["_templates"]
 html_static_path = ["_static"]
 html_css_files = ["docs.css"]
 html_show_copyright = False
 html_show_sourcelink = False
-html_sidebars = {"**": ["localtoc.html", "relations.html", "searchbox.html"]}
+html_sidebars = {"**": ["version.html", "searchbox.html", "globaltoc.html"]}
 version_banner = False
 
 
