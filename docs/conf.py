@@ -31,7 +31,11 @@ autodoc_preserve_defaults = True
 nitpick_ignore_regex = [
     # Names of other packages stay without a link: a build asks no network.
     ("py:.*", r"(?!flask_orgkeys\b).*"),
-    ("py:class", r"flask_orgkeys\.(extension\.(Checker|Loader)|guards\.guard\.(Guard|[PRV]))"),
+    (
+        "py:class",
+        r"flask_orgkeys\.(extension\.(Checker|Loader)|guards\.guard\.(Guard|[PRV]))",
+    ),
+    ("py:class", r"flask_orgkeys\.keys\.updating\.Unchanged"),
 ]
 
 toc_object_entries_show_parents = "hide"
