@@ -39,3 +39,16 @@ request_refused: NamedSignal = _namespace.signal("orgkeys-request-refused")
     ``None``. Anyone can write an id: only behind ``revoked_key``, ``expired_key``,
     ``insufficient_scope`` and ``organization_not_found`` was the secret right too.
 """
+
+notices_due: NamedSignal = _namespace.signal("orgkeys-notices-due")
+"""Keys of an organisation end soon, or are still called after their end. Sent by ``flask orgkeys
+notify``, once for each organisation with something due.
+
+A receiver sends the mail or the webhook. It runs in the transaction that marks the notices as
+told: its own rows in ``db.session`` are kept or lost with the marks, and it must not commit. If it
+raises, nothing is marked, and the next run tells the notices again.
+
+:param sender: the Flask app.
+:param organization_id: the host's id of the organisation.
+:param notices: a list of :class:`~flask_orgkeys.keys.notices.Notice`.
+"""
