@@ -8,12 +8,16 @@ if TYPE_CHECKING:
     from . import signals as signals
     from .authentication.outcome import AuthenticatedKey as AuthenticatedKey
     from .extension import OrgKeys as OrgKeys
+    from .guards.access_rule import ANY as ANY
     from .guards.current import current_key as current_key
     from .guards.guard import require_key as require_key
     from .guards.guard import require_scope as require_scope
     from .keys.store import IssuedKey as IssuedKey
+    from .keys.updating import UNCHANGED as UNCHANGED
 
 __all__ = [
+    "ANY",
+    "UNCHANGED",
     "AuthenticatedKey",
     "IssuedKey",
     "OrgKeys",
@@ -25,6 +29,8 @@ __all__ = [
 ]
 
 _HOMES = {
+    "ANY": "guards.access_rule",
+    "UNCHANGED": "keys.updating",
     "AuthenticatedKey": "authentication.outcome",
     "IssuedKey": "keys.store",
     "OrgKeys": "extension",

@@ -67,6 +67,16 @@ class OrgKeys(Management):
         """The mapped class of keys, on the table ``orgkeys_key``."""
         return self._models.ApiKey
 
+    @property
+    def KeyEvent(self) -> type[models.KeyEvent]:  # noqa: N802 - a class, for queries
+        """The mapped class of the audit record, on the table ``orgkeys_event``."""
+        return self._models.KeyEvent
+
+    @property
+    def KeyUse(self) -> type[models.KeyUse]:  # noqa: N802 - a class, for queries
+        """The mapped class of uses, on the table ``orgkeys_use``."""
+        return self._models.KeyUse
+
     @staticmethod
     def limiter_key() -> str:
         """Return whom the request counts for: the ``key_func`` that Flask-Limiter takes.

@@ -8,11 +8,12 @@ from typing import Any
 
 from flask import has_request_context, request
 
-from .keys import ending
+from .keys import ending, updating
 from .keys.events import Actor
 from .keys.models import ApiKey
 from .keys.selection import Selection
 from .keys.store import EVERY_ORGANIZATION, IssuedKey
+from .keys.updating import UNCHANGED, Unchanged
 from .state import state_of
 
 
@@ -30,6 +31,8 @@ class Management:
         scopes: Iterable[str],
         expires_at: datetime | None = None,
         created_by: str | None = None,
+        note: str | None = None,
+        may_rotate_itself: bool = False,
         idempotency_key: str | None = None,
     ) -> IssuedKey:
         """Create a key in ``db.session``, and flush. The caller commits.
@@ -39,6 +42,8 @@ class Management:
         :param scopes: at least one declared scope.
         :param expires_at: an aware time, or ``None`` for a key that does not expire.
         :param created_by: the creator, as the host names its users; up to 255 characters.
+        :param note: up to 500 characters for the people who manage the key.
+        :param may_rotate_itself: whether the key may replace its own secret.
         :param idempotency_key: 1 to 64 visible ASCII characters. A second creation with the same
             one fails.
         :return: the key and its token, which exists nowhere else.
@@ -52,6 +57,8 @@ class Management:
             scopes=scopes,
             expires_at=expires_at,
             actor=_actor(created_by),
+            note=note,
+            may_rotate_itself=may_rotate_itself,
             idempotency_key=idempotency_key,
         )
 
@@ -139,6 +146,32 @@ class Management:
         """
         selection = Selection(status=status, created_by=_named(created_by))
         return state_of().keys.select(EVERY_ORGANIZATION, selection, now=datetime.now(UTC))
+
+    def update_key(
+        self,
+        organization_id: Any,
+        key_id: str,
+        *,
+        name: str | Unchanged = UNCHANGED,
+        note: str | Unchanged | None = UNCHANGED,
+        updated_by: str | None = None,
+    ) -> ApiKey:
+        """Change the name or the note of a key in ``db.session``, and flush. The caller commits.
+
+        :param name: as for :meth:`create_key`.
+        :param note: as for :meth:`create_key`; ``None`` takes it away.
+        :param updated_by: the user who changes it, as the host names its users; up to 255
+            characters.
+        :return: the key.
+        :raises ValueError: if an argument is not as described.
+        :raises flask_orgkeys.errors.KeyNotFound: if the organisation has no such key.
+
+        .. versionadded:: 0.1.0
+        """
+        actor = _actor(updated_by)
+        return updating.update(
+            state_of().keys, organization_id, key_id, name=name, note=note, actor=actor
+        )
 
     def revoke_key(
         self, organization_id: Any, key_id: str, *, revoked_by: str | None = None

@@ -27,7 +27,7 @@ key_authenticated: NamedSignal = _namespace.signal("orgkeys-key-authenticated")
 """A request carried a valid key. Sent once a request, before any guard has looked at it.
 
 :param sender: the Flask app.
-:param key: the :class:`~flask_orgkeys.auth.AuthenticatedKey`, as ``current_key`` gives it.
+:param key: the :class:`~flask_orgkeys.AuthenticatedKey`, as ``current_key`` gives it.
 """
 
 request_refused: NamedSignal = _namespace.signal("orgkeys-request-refused")

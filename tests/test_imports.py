@@ -136,9 +136,11 @@ def test_the_package_re_exports_and_nothing_else() -> None:
     assert defined == {"__getattr__"}
     assert all(getattr(flask_orgkeys, name) is not None for name in names)
     assert names == [
+        "ANY",
         "AuthenticatedKey",
         "IssuedKey",
         "OrgKeys",
+        "UNCHANGED",
         "current_key",
         "errors",
         "require_key",

@@ -150,7 +150,7 @@ def _layout(app: Flask, state: AppState, has_pages: bool) -> Iterator[Finding]:
 def _database(app: Flask, state: AppState) -> Iterator[Finding]:
     key_class = state.keys.models.ApiKey
     key_table = state.keys.models.key_table
-    tables = [key_table, key_table.metadata.tables["orgkeys_event"]]
+    tables = state.keys.models.tables
     engine = state.host.session.get_bind(mapper=key_class).engine
     try:
         with engine.connect() as connection:

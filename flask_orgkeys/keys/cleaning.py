@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from ..config.scopes import in_declared_order, undeclared
 from ..tokens import ID_PATTERN, SECRET_PATTERN
-from .models import ACTOR_LENGTH, ADDRESS_LENGTH, IDEMPOTENCY_KEY_LENGTH, NAME_LENGTH
+from .models import (
+    ACTOR_LENGTH,
+    ADDRESS_LENGTH,
+    IDEMPOTENCY_KEY_LENGTH,
+    NAME_LENGTH,
+    NOTE_LENGTH,
+)
 
 if TYPE_CHECKING:
     from ..config.settings import Settings
@@ -41,22 +47,13 @@ class UnfitText(ValueError):
 def clean_name(name: str) -> str:
     """Return a key's name in NFC, without white space around it.
 
-    :raises UnfitText: where it is empty, longer than :data:`~flask_orgkeys.models.NAME_LENGTH`
+    :raises UnfitText: if it is empty, longer than :data:`~flask_orgkeys.keys.models.NAME_LENGTH`
         characters, or holds control characters or a whole key.
     """
     if not isinstance(name, str):
         raise ValueError(f"a key's name is a text, not {name!r}")
-    cleaned = name.strip()
-    # To normalise a long text may take very long. NFC makes no more than 4 characters into one.
-    if len(cleaned) <= 4 * NAME_LENGTH:
-        cleaned = unicodedata.normalize("NFC", cleaned)
-    if len(cleaned) > NAME_LENGTH:
-        raise UnfitText(
-            "Use at most %(limit)s characters; this has %(length)s.",
-            limit=NAME_LENGTH,
-            length=len(cleaned),
-        )
-    categories = {unicodedata.category(character) for character in cleaned}
+    cleaned = _normalized(name, NAME_LENGTH)
+    categories = _categories(cleaned)
     if categories <= _INVISIBLE:
         raise UnfitText("Enter a name.")
     if categories & _UNPRINTABLE:
@@ -64,6 +61,24 @@ def clean_name(name: str) -> str:
     if _WHOLE_KEY.search(cleaned):
         raise UnfitText("Leave out the API key: others see the name.")
     return cleaned
+
+
+def clean_note(note: str | None) -> str | None:
+    """Return a note in NFC, without white space around it; ``None`` if nothing is left.
+
+    :raises UnfitText: if it is longer than :data:`~flask_orgkeys.keys.models.NOTE_LENGTH`
+        characters, or holds control characters other than line breaks, or a whole key.
+    """
+    if note is None:
+        return None
+    if not isinstance(note, str):
+        raise ValueError(f"note must be text or None, not {note!r}")
+    cleaned = _normalized(note.replace("\r\n", "\n"), NOTE_LENGTH)
+    if _categories(cleaned.replace("\n", "")) & _UNPRINTABLE:
+        raise UnfitText("Leave out control characters.")
+    if _WHOLE_KEY.search(cleaned):
+        raise UnfitText("Leave out the API key: others see the note.")
+    return cleaned or None
 
 
 def clean_scopes(scopes: Iterable[str], settings: Settings) -> list[str]:
@@ -128,3 +143,21 @@ def is_storable(text: str) -> bool:
 def fold(text: str) -> str:
     """Return a text in the form in which names are searched and sorted: case does not matter."""
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", text.strip()).casefold())
+
+
+def _normalized(text: str, limit: int) -> str:
+    cleaned = text.strip()
+    # To normalise a long text may take very long. NFC makes no more than 4 characters into one.
+    if len(cleaned) <= 4 * limit:
+        cleaned = unicodedata.normalize("NFC", cleaned)
+    if len(cleaned) > limit:
+        raise UnfitText(
+            "Use at most %(limit)s characters; this has %(length)s.",
+            limit=limit,
+            length=len(cleaned),
+        )
+    return cleaned
+
+
+def _categories(text: str) -> set[str]:
+    return {unicodedata.category(character) for character in text}

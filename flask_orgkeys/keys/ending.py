@@ -112,7 +112,11 @@ def prune(store: Store, ended_before: datetime, *, limit: int, actor: Actor) -> 
     for key in keys:
         store.record(key.organization_id, key.id, KEY_PRUNED, now, actor)
     store.session.flush()
-    store.session.execute(sa.delete(key_class).where(key_class.id.in_([key.id for key in keys])))
+    pruned = [key.id for key in keys]
+    # Not left to the foreign keys, which SQLite may not enforce.
+    for dependent in (store.models.KeyUse, store.models.Notice):
+        store.session.execute(sa.delete(dependent).where(dependent.key_id.in_(pruned)))
+    store.session.execute(sa.delete(key_class).where(key_class.id.in_(pruned)))
     return len(keys)
 
 

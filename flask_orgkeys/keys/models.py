@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -24,19 +23,25 @@ if TYPE_CHECKING:
     from sqlalchemy.sql.type_api import TypeEngine
 
 NAME_LENGTH = 100
+NOTE_LENGTH = 500
 ACTOR_LENGTH = 255
 ADDRESS_LENGTH = 45
 IDEMPOTENCY_KEY_LENGTH = 64
+DIGEST_LENGTH = 128
+ENDPOINT_LENGTH = 200
+AGENT_LENGTH = 200
 
 ACTIVE = "active"
 EXPIRED = "expired"
 REVOKED = "revoked"
 
 KEY_CREATED = "created"
+KEY_UPDATED = "updated"
+KEY_ROTATED = "rotated"
+PREVIOUS_ENDED = "previous_ended"
 KEY_REVOKED = "revoked"
 KEY_PRUNED = "pruned"
 
-_TIMES = ("created_at", "expires_at", "last_used_at", "revoked_at")
 
 # MariaDB drops microseconds from a plain DATETIME.
 _TIME = sa.DateTime(timezone=True).with_variant(mysql.DATETIME(fsp=6), "mysql", "mariadb")
@@ -72,6 +77,20 @@ class ApiKey(_Row):
         last_used_at: Mapped[datetime | None]
         revoked_at: Mapped[datetime | None]
         revoked_by: Mapped[str | None]
+        note: Mapped[str | None]
+        """Up to 500 characters for the people who manage the key."""
+        may_rotate_itself: Mapped[bool | None]
+        """Whether the key may replace its own secret."""
+        previous_digest: Mapped[str | None]
+        previous_until: Mapped[datetime | None]
+        """The end of the secret before; half-open, like an expiry."""
+        previous_used_at: Mapped[datetime | None]
+        """The last use of the secret before, after the rotation."""
+        rotated_at: Mapped[datetime | None]
+        confirmed_at: Mapped[datetime | None]
+        """The first use of the new secret."""
+        uses_recorded_since: Mapped[datetime | None]
+        """The time from which every use was recorded; ``None`` for a key from before."""
         folded_name: Mapped[str]
         idempotency_key: Mapped[str | None]
 
@@ -85,8 +104,9 @@ class ApiKey(_Row):
         return EXPIRED if is_past(self.expires_at, now) else ACTIVE
 
 
-class Event(_Row):
-    """A row of the audit record, on the table ``orgkeys_event``. Rows are only ever added.
+class KeyEvent(_Row):
+    """A row of the audit record: the mapped class is ``orgkeys.KeyEvent``, on the table
+    ``orgkeys_event``. Rows are only ever added.
 
     .. versionadded:: 0.1.0
     """
@@ -97,11 +117,52 @@ class Event(_Row):
         key_id: Mapped[str]
         """The key's public id; no foreign key, so that the record outlives the key's row."""
         action: Mapped[str]
-        """``"created"``, ``"revoked"`` or ``"pruned"``: its row was deleted."""
+        """``"created"``, ``"updated"``, ``"rotated"``, ``"previous_ended"``, ``"revoked"``, or
+        ``"pruned"`` if the key's row was deleted."""
         occurred_at: Mapped[datetime]
         actor: Mapped[str | None]
         address: Mapped[str | None]
-        """Network address of the client, where the change came in a request."""
+        """Network address of the client, if the change came in a request."""
+        details: Mapped[dict[str, Any] | None]
+        """Particulars of the change, never a secret."""
+
+
+class KeyUse(_Row):
+    """The uses of a key at one endpoint with one outcome: the mapped class is ``orgkeys.KeyUse``,
+    on the table ``orgkeys_use``.
+
+    .. versionadded:: 0.1.0
+    """
+
+    if TYPE_CHECKING:
+        key_id: Mapped[str]
+        endpoint: Mapped[str]
+        """Flask's name of the endpoint."""
+        outcome: Mapped[str]
+        """``"accepted"``, or the ``code`` of the refusal."""
+        scopes: Mapped[list[str]]
+        """The scopes that were demanded."""
+        first_at: Mapped[datetime]
+        last_at: Mapped[datetime]
+        address: Mapped[str | None]
+        """Network address of the last client."""
+        agent: Mapped[str | None]
+        """User agent of the last client."""
+        uses: Mapped[int]
+        """The number of uses, at least: never too high."""
+
+
+class Notice(_Row):
+    """The mark of a notice that was told: one row for each key and kind, on ``orgkeys_notice``."""
+
+    if TYPE_CHECKING:
+        key_id: Mapped[str]
+        kind: Mapped[str]
+        ends_at: Mapped[datetime | None]
+        """The end that was told; another one is told anew."""
+        days: Mapped[int | None]
+        """The nearest threshold that was told."""
+        told_at: Mapped[datetime]
 
 
 @dataclass(frozen=True)
@@ -109,12 +170,34 @@ class Models:
     """The mapped classes of one host."""
 
     ApiKey: type[ApiKey]
-    Event: type[Event]
+    KeyEvent: type[KeyEvent]
+    KeyUse: type[KeyUse]
+    Notice: type[Notice]
 
     @property
     def key_table(self) -> sa.Table:
-        table: sa.Table = vars(self.ApiKey)["__table__"]
-        return table
+        return _table_of(self.ApiKey)
+
+    @property
+    def event_table(self) -> sa.Table:
+        return _table_of(self.KeyEvent)
+
+    @property
+    def use_table(self) -> sa.Table:
+        return _table_of(self.KeyUse)
+
+    @property
+    def notice_table(self) -> sa.Table:
+        return _table_of(self.Notice)
+
+    @property
+    def tables(self) -> tuple[sa.Table, ...]:
+        return self.key_table, self.event_table, self.use_table, self.notice_table
+
+
+def _table_of(mapped: type[_Row]) -> sa.Table:
+    table: sa.Table = vars(mapped)["__table__"]
+    return table
 
 
 def make_models(
@@ -135,11 +218,13 @@ def make_models(
             "init_app for every app."
         )
     key_class = _map(db, "OrgKeysKey", ApiKey, _key_table(db, column_of(), bind_key))
-    event_class = _map(db, "OrgKeysEvent", Event, _event_table(db, column_of(), bind_key))
-    _read_times_as_utc(key_class, _TIMES)
-    _read_times_as_utc(event_class, ("occurred_at",))
+    event_class = _map(db, "OrgKeysEvent", KeyEvent, _event_table(db, column_of(), bind_key))
+    use_class = _map(db, "OrgKeysUse", KeyUse, _use_table(db, bind_key))
+    notice_class = _map(db, "OrgKeysNotice", Notice, _notice_table(db, bind_key))
+    for mapped in (key_class, event_class, use_class, notice_class):
+        _read_times_as_utc(mapped)
     _keep_revoked(key_class)
-    return Models(key_class, event_class)
+    return Models(key_class, event_class, use_class, notice_class)
 
 
 def _exact_text(length: int) -> sa.String:
@@ -190,13 +275,21 @@ def _key_table(db: SQLAlchemy, organization_id: sa.Column[Any], bind_key: str | 
         # The name as searched and sorted, alike on every database: case folding may lengthen it.
         sa.Column("folded_name", _exact_text(3 * NAME_LENGTH), nullable=False),
         sa.Column("scopes", sa.JSON(none_as_null=True), nullable=False),
-        sa.Column("digest", _exact_text(128), nullable=False),
+        sa.Column("digest", _exact_text(DIGEST_LENGTH), nullable=False),
         sa.Column("created_at", _TIME, nullable=False),
         sa.Column("created_by", _exact_text(ACTOR_LENGTH)),
         sa.Column("expires_at", _TIME),
         sa.Column("last_used_at", _TIME),
         sa.Column("revoked_at", _TIME),
         sa.Column("revoked_by", _exact_text(ACTOR_LENGTH)),
+        sa.Column("note", _exact_text(NOTE_LENGTH)),
+        sa.Column("may_rotate_itself", sa.Boolean),
+        sa.Column("previous_digest", _exact_text(DIGEST_LENGTH)),
+        sa.Column("previous_until", _TIME),
+        sa.Column("previous_used_at", _TIME),
+        sa.Column("rotated_at", _TIME),
+        sa.Column("confirmed_at", _TIME),
+        sa.Column("uses_recorded_since", _TIME),
         sa.Column("idempotency_key", _exact_text(IDEMPOTENCY_KEY_LENGTH)),
         # Led by the organisation, so that MariaDB takes it for the foreign key's index.
         sa.UniqueConstraint("organization_id", "id", name="uq_orgkeys_key_organization_id"),
@@ -218,9 +311,45 @@ def _event_table(db: SQLAlchemy, organization_id: sa.Column[Any], bind_key: str 
         sa.Column("occurred_at", _TIME, nullable=False),
         sa.Column("actor", _exact_text(ACTOR_LENGTH)),
         sa.Column("address", _exact_text(ADDRESS_LENGTH)),
+        sa.Column("details", sa.JSON(none_as_null=True)),
         sa.UniqueConstraint("organization_id", "id", name="uq_orgkeys_event_organization_id"),
+        sa.Index("ix_orgkeys_event_key_id", "organization_id", "key_id"),
         bind_key=bind_key,
     )
+
+
+def _use_table(db: SQLAlchemy, bind_key: str | None) -> sa.Table:
+    return db.Table(
+        "orgkeys_use",
+        _key_reference(),
+        sa.Column("endpoint", _exact_text(ENDPOINT_LENGTH), primary_key=True),
+        sa.Column("outcome", _exact_text(32), primary_key=True),
+        sa.Column("scopes", sa.JSON(none_as_null=True), nullable=False),
+        sa.Column("first_at", _TIME, nullable=False),
+        sa.Column("last_at", _TIME, nullable=False),
+        sa.Column("address", _exact_text(ADDRESS_LENGTH)),
+        sa.Column("agent", _exact_text(AGENT_LENGTH)),
+        sa.Column("uses", sa.BigInteger, nullable=False),
+        bind_key=bind_key,
+    )
+
+
+def _notice_table(db: SQLAlchemy, bind_key: str | None) -> sa.Table:
+    return db.Table(
+        "orgkeys_notice",
+        _key_reference(),
+        sa.Column("kind", _exact_text(32), primary_key=True),
+        sa.Column("ends_at", _TIME),
+        sa.Column("days", sa.Integer),
+        sa.Column("told_at", _TIME, nullable=False),
+        bind_key=bind_key,
+    )
+
+
+def _key_reference() -> sa.Column[Any]:
+    # Leads the primary key, so that MariaDB takes that for the foreign key's index.
+    reference = sa.ForeignKey("orgkeys_key.id", ondelete="CASCADE")
+    return sa.Column("key_id", _exact_text(ID_LENGTH), reference, primary_key=True)
 
 
 def _map(db: SQLAlchemy, name: str, base: type[Any], table: sa.Table) -> type[Any]:
@@ -232,8 +361,11 @@ def _map(db: SQLAlchemy, name: str, base: type[Any], table: sa.Table) -> type[An
     return mapped
 
 
-def _read_times_as_utc(mapped: type[Any], names: Sequence[str]) -> None:
+def _read_times_as_utc(mapped: type[Any]) -> None:
     # A column type of our own would do this too, but a host's migrations would have to import it.
+    columns = _table_of(mapped).columns
+    names = [column.name for column in columns if isinstance(column.type, sa.DateTime)]
+
     def make_aware(instance: Any, *_: object) -> None:
         loaded = sa.inspect(instance).dict
         for name in names:

@@ -17,7 +17,7 @@ import sqlalchemy as sa
 
 from .. import signals, tokens
 from ..errors import KeyLimitReached, ReplayedCreation
-from .cleaning import check_idempotency_key, clean_name, clean_scopes, fold
+from .cleaning import check_idempotency_key, clean_name, clean_note, clean_scopes, fold
 from .events import Actor
 from .models import ACTIVE, KEY_CREATED, ApiKey, Models
 from .organization_ids import LARGEST_INTEGER, can_hold, equals
@@ -74,6 +74,8 @@ class Store:
         scopes: Iterable[str],
         expires_at: datetime | None,
         actor: Actor,
+        note: str | None = None,
+        may_rotate_itself: bool = False,
         idempotency_key: str | None = None,
     ) -> IssuedKey:
         """Add a key and its audit record, and flush both.
@@ -89,6 +91,7 @@ class Store:
         if not can_hold(self.models.key_table.c.organization_id, organization_id):
             raise ValueError(f"organization_id {organization_id!r} does not fit its column")
         name = clean_name(name)
+        note = clean_note(note)
         held = clean_scopes(scopes, self.settings)
         if expires_at is not None:
             expires_at = to_utc(expires_at, "expires_at")
@@ -109,6 +112,8 @@ class Store:
             created_at=now,
             created_by=actor.name,
             expires_at=expires_at,
+            note=note,
+            may_rotate_itself=may_rotate_itself,
             idempotency_key=idempotency_key,
         )
         self.session.add(key)
@@ -202,17 +207,27 @@ class Store:
             raise KeyLimitReached(limit)
 
     def record(
-        self, organization_id: Any, key_id: str, action: str, now: datetime, actor: Actor
+        self,
+        organization_id: Any,
+        key_id: str,
+        action: str,
+        now: datetime,
+        actor: Actor,
+        details: dict[str, Any] | None = None,
     ) -> None:
-        """Add an event to the audit record."""
+        """Add an event to the audit record.
+
+        :param details: particulars of the change, as JSON can hold them; never a secret.
+        """
         self.session.add(
-            self.models.Event(
+            self.models.KeyEvent(
                 organization_id=organization_id,
                 key_id=key_id,
                 action=action,
                 occurred_at=now,
                 actor=actor.name,
                 address=actor.address,
+                details=details,
             )
         )
 
