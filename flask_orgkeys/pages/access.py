@@ -18,7 +18,8 @@ from ..authentication.header import carries_bearer
 from ..config.settings import VARIABLES_OF_PAGES
 from ..guards.wall import matched_arguments
 from ..keys.database import UNANSWERED
-from ..keys.redaction import without_secret
+from ..keys.models import ACTOR_LENGTH
+from ..keys.redaction import redacted, without_secret
 from ..state import state_of
 from .language import gettext
 from .list_query import query_of_request
@@ -122,6 +123,17 @@ def may_manage(organization: Any) -> bool:
     except Exception:
         logger.exception("the permission checker failed, which denies")
         return False
+
+
+def actor() -> str | None:
+    """Return the current user as the record can hold it, however the host names its users: a
+    revocation never fails for a name.
+    """
+    user_id = current_user.get_id()
+    if user_id is None:
+        return None
+    text = redacted(str(user_id), state_of().settings.prefix)
+    return "".join(c if c.isprintable() else " " for c in text)[:ACTOR_LENGTH]
 
 
 def _holds_secret(text: str) -> bool:
