@@ -111,6 +111,12 @@ class CreateKeyForm(PageForm):
             raise ValidationError(gettext("Choose at least one scope."))
 
     @property
+    def first_error(self) -> str | None:
+        """The name of the first field with an error."""
+        names = ("name", "scopes", "expires_in")
+        return next((name for name in names if self[name].errors), None)
+
+    @property
     def has_many_scopes(self) -> bool:
         return len(self.scopes.choices) >= MANY_SCOPES
 

@@ -11,7 +11,6 @@ from flask import (
     current_app,
     make_response,
     redirect,
-    render_template,
     request,
 )
 from flask_login import current_user
@@ -19,15 +18,15 @@ from werkzeug.wrappers import Response
 
 from ..errors import KeyLimitReached, KeyNotFound, ReplayedCreation
 from ..keys.database import committed
-from ..keys.selection import STATUSES
 from ..management import management
 from ..state import state_of
 from .access import Visit
 from .example_request import example_request
 from .forms import CreateKeyForm, RevokeKeyForm
-from .language import ngettext
+from .language import gettext, ngettext
 from .list_query import place_of_request
 from .listing import listing_of
+from .rendering import Page, render_page
 from .rows import KeyRow
 
 if TYPE_CHECKING:
@@ -129,19 +128,24 @@ def _render_created(visit: Visit, issued: IssuedKey) -> Response:
 
 
 def _render_list(visit: Visit, dialog: str | None = None, **context: Any) -> str:
-    state = state_of()
-    return render_template(
-        "orgkeys/list.html",
-        base_template=state.settings.base_template,
-        organization=visit.organization,
-        visit=visit,
-        listing=listing_of(visit.organization.id, visit.now),
-        place=place_of_request(),
-        notice=_notice(visit),
-        statuses=STATUSES,
-        dialog=dialog,
-        **context,
+    return render_page(
+        Page(
+            visit=visit,
+            title=_title(dialog, context.get("key")),
+            body="list",
+            dialog=dialog,
+            listing=listing_of(visit),
+            notice=_notice(visit),
+            **context,
+        )
     )
+
+
+def _title(dialog: str | None, key: KeyRow | None) -> str:
+    if dialog == "revoke" and key is not None:
+        return gettext("Revoke %(name)s?", name=key.name)
+    titles = {"create": gettext("Create API key"), "created": gettext("API key created")}
+    return titles.get(dialog or "", gettext("API keys"))
 
 
 def _notice(visit: Visit) -> dict[str, str] | None:
