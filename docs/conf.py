@@ -31,18 +31,23 @@ autodoc_preserve_defaults = True
 nitpick_ignore_regex = [
     # Names of other packages stay without a link: a build asks no network.
     ("py:.*", r"(?!flask_orgkeys\b).*"),
-    ("py:class", r"flask_orgkeys\.(extension\.(Checker|Loader)|guards\.(Guard|[PRV]))"),
+    (
+        "py:class",
+        r"flask_orgkeys\.(extension\.(Checker|Loader)|guards\.guard\.(Guard|[PRV]))",
+    ),
+    ("py:class", r"flask_orgkeys\.keys\.updating\.Unchanged"),
 ]
 
 toc_object_entries_show_parents = "hide"
 
 html_theme = "flask"
-html_title = "flask-orgkeys"
+html_title = f"flask-orgkeys {release}"
+templates_path = ["_templates"]
 html_static_path = ["_static"]
 html_css_files = ["docs.css"]
 html_show_copyright = False
 html_show_sourcelink = False
-html_sidebars = {"**": ["localtoc.html", "relations.html", "searchbox.html"]}
+html_sidebars = {"**": ["version.html", "searchbox.html", "all_pages.html"]}
 version_banner = False
 
 

@@ -46,7 +46,7 @@ key_authenticated: NamedSignal = _namespace.signal("orgkeys-key-authenticated")
 """A request carried a valid key. Sent once a request, before any guard has looked at it.
 
 :param sender: the Flask app.
-:param key: the :class:`~flask_orgkeys.auth.AuthenticatedKey`, as ``current_key`` gives it.
+:param key: the :class:`~flask_orgkeys.AuthenticatedKey`, as ``current_key`` gives it.
 """
 
 request_refused: NamedSignal = _namespace.signal("orgkeys-request-refused")
@@ -57,4 +57,17 @@ request_refused: NamedSignal = _namespace.signal("orgkeys-request-refused")
 :param key_id: the public id of the key, where one with a right checksum was presented; or
     ``None``. Anyone can write an id: only behind ``revoked_key``, ``expired_key``,
     ``rotated_key``, ``insufficient_scope`` and ``organization_not_found`` was the secret right too.
+"""
+
+notices_due: NamedSignal = _namespace.signal("orgkeys-notices-due")
+"""Keys of an organisation end soon, or are still called after their end. Sent by ``flask orgkeys
+notify``, once for each organisation with something due.
+
+A receiver sends the mail or the webhook. It runs in the transaction that marks the notices as
+told: its own rows in ``db.session`` are kept or lost with the marks, and it must not commit. If it
+raises, nothing is marked, and the next run tells the notices again.
+
+:param sender: the Flask app.
+:param organization_id: the host's id of the organisation.
+:param notices: a list of :class:`~flask_orgkeys.keys.notices.Notice`.
 """

@@ -13,11 +13,13 @@ from typing import Any
 import blinker
 import pytest
 import sentry_sdk
+from flask_sqlalchemy import SQLAlchemy
 from markdown_it import MarkdownIt
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from sentry_sdk.transport import Transport
+from sqlalchemy import String
 
 import flask_orgkeys
 from flask_orgkeys import errors, signals
@@ -170,6 +172,34 @@ def test_every_signal_is_in_the_table_of_signals() -> None:
 @pytest.mark.parametrize("name", flask_orgkeys.__all__)
 def test_every_public_name_is_in_the_reference(name: str) -> None:
     assert re.search(rf":: (flask_orgkeys\.)?{name}$", (DOCS / "api.md").read_text(), re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    ("model", "table", "private"),
+    [
+        ("ApiKey", "orgkeys_key", {"digest", "previous_digest", "folded_name", "idempotency_key"}),
+        ("KeyEvent", "orgkeys_event", set()),
+        ("KeyUse", "orgkeys_use", set()),
+    ],
+)
+def test_every_column_is_in_the_reference(model: str, table: str, private: set[str]) -> None:
+    db = SQLAlchemy()
+    flask_orgkeys.OrgKeys(db, organization=String(64))
+    reference = (DOCS / "api.md").read_text().partition(f"models.{model}\n")[2]
+    entry = re.split(r"^(?:\.\. |\w)", reference, maxsplit=1, flags=re.MULTILINE)[0]
+
+    named = set(re.findall(r"py:attribute:: (\w+)", entry))
+    assert named == {*db.metadata.tables[table].columns.keys()} - private
+
+
+def test_every_page_is_in_the_table_of_contents() -> None:
+    index = (DOCS / "index.md").read_text()
+    listed = re.findall(
+        r"^```\{toctree\}\n(?::[^\n]+\n)+\n(.+?)```", index, re.MULTILINE | re.DOTALL
+    )
+    names = [name for entries in listed for name in entries.split()]
+
+    assert sorted([*names, "index"]) == [page.stem for page in PAGES]
 
 
 class CapturingTransport(Transport):

@@ -7,6 +7,7 @@ import re
 import socket
 import subprocess
 import sys
+import tomllib
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -17,7 +18,11 @@ import pytest
 
 from .reader import reading
 
-README = (Path(__file__).parent.parent / "README.md").read_text()
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+PAGES_URL = f"{PROJECT['urls']['Source']}/blob/main/"
+PICTURES_URL = PAGES_URL.replace("github.com", "raw.githubusercontent.com").replace("/blob/", "/")
 BIN = Path(sys.executable).parent
 
 
@@ -118,7 +123,8 @@ def test_transcript_is_what_the_first_app_answers(
 def test_first_screen_has_a_picture_of_the_page() -> None:
     picture = re.search(r"!\[[^\]]+\]\(([^)]+)\)", README)
     assert picture is not None
-    path = Path(__file__).parent.parent / picture[1]
+    assert picture[1].startswith(PICTURES_URL)
+    path = ROOT / picture[1].removeprefix(PICTURES_URL)
     assert path.read_bytes().startswith(b"\x89PNG")
 
 
@@ -130,15 +136,32 @@ def test_further_commands_can_be_run(block: str, tmp_path: Path) -> None:
     assert status == 0, printed
 
 
-def test_links_lead_somewhere() -> None:
-    links = re.findall(r"\]\(([^)#]+)", README)
-    folder = Path(__file__).parent.parent
+def test_links_lead_somewhere_from_any_site() -> None:
+    """PyPI shows the README, too, and has none of the files beside it."""
+    links = re.findall(r"(?<!!)\[[^\]]+\]\(([^)#]+)", README)
+    pages = [link.removeprefix(PAGES_URL) for link in links if link.startswith(PAGES_URL)]
 
-    assert [link for link in links if not (folder / link).exists()] == []
+    assert pages
+    assert [link for link in links if not link.startswith(PAGES_URL)] == []
+    assert [page for page in pages if not (ROOT / page).exists()] == []
+
+
+def test_links_of_the_project_lead_to_its_own_files() -> None:
+    urls = PROJECT["urls"]
+
+    assert [url for url in urls.values() if not url.startswith(urls["Source"])] == []
+    assert (ROOT / urls["Changes"].removeprefix(PAGES_URL)).exists()
 
 
 def test_every_page_of_the_documentation_is_named() -> None:
-    pages = {path.stem for path in (Path(__file__).parent.parent / "docs").glob("*.md")}
-    named = set(re.findall(r"\(docs/([\w-]+)\.md\)", README))
+    pages = {path.stem for path in (ROOT / "docs").glob("*.md")}
+    named = set(re.findall(r"/docs/([\w-]+)\.md\)", README))
 
     assert pages - named == {"index", "api", "changelog", "reporting"}
+
+
+def test_every_dependency_is_named_under_what_it_needs() -> None:
+    needs = README.partition("## What it needs")[2].partition("\n## ")[0].lower()
+    names = [re.split(r"[><=\[]", text)[0] for text in PROJECT["dependencies"]]
+
+    assert [name for name in names if not re.search(rf"(?<![\w-]){name}(?![\w-])", needs)] == []

@@ -76,6 +76,19 @@ OPTIONS: Mapping[str, Option] = MappingProxyType(
             "The finest step of a key's last use: it is written at most once in that time. `None` "
             "switches it off.",
         ),
+        "NOTICE_DAYS": Option(
+            (30, 7, 1),
+            "sequence of `int`, in days, longest first",
+            "The thresholds of `flask orgkeys notify`: a key is announced when no more than that "
+            "many days are left, the nearest threshold alone. An accepted request whose key ends "
+            "within the longest gets the header `API-Key-Expires`.",
+        ),
+        "EXPIRY_HEADER": Option(
+            True,
+            "`bool`",
+            "Whether accepted requests get the header `API-Key-Expires` when their key or secret "
+            "ends soon.",
+        ),
         "MAX_KEYS": Option(
             None,
             "`int` or `None`",

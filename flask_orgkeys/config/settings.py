@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from itertools import pairwise
 from types import MappingProxyType
 from typing import Any
 
@@ -47,6 +48,8 @@ class Settings:
     rotation_overlap_hours: tuple[int, ...]
     default_rotation_overlap_hours: int
     last_used_step: timedelta | None
+    notice_days: tuple[int, ...]
+    expiry_header: bool
     max_keys: int | None
     peppers: tuple[bytes, ...] = field(repr=False)
     realm: str
@@ -91,6 +94,8 @@ class Settings:
                 configured="ORGKEYS_DEFAULT_ROTATION_OVERLAP_HOURS" in config,
             ),
             last_used_step=None if seconds is None else timedelta(seconds=seconds),
+            notice_days=_notice_days(options["NOTICE_DAYS"]),
+            expiry_header=_boolean("EXPIRY_HEADER", options["EXPIRY_HEADER"]),
             max_keys=_positive_or_none("MAX_KEYS", options["MAX_KEYS"]),
             peppers=_peppers(options["PEPPERS"]),
             realm=_realm(app_name if options["REALM"] is None else options["REALM"]),
@@ -209,6 +214,21 @@ def _expiry_days(value: Any) -> tuple[int, ...]:
                 f"{MAX_EXPIRY_DAYS}."
             )
     return tuple(sorted(set(value)))
+
+
+def _notice_days(value: Any) -> tuple[int, ...]:
+    is_list = isinstance(value, (tuple, list)) and bool(value)
+    if not is_list or not all(_is_whole_number(days) and days >= 1 for days in value):
+        raise ConfigurationError(
+            f"ORGKEYS_NOTICE_DAYS is {value!r}. Write whole days of 1 or more, longest first, "
+            "like (30, 7, 1)."
+        )
+    if any(longer <= shorter for longer, shorter in pairwise(value)) or value[0] > MAX_EXPIRY_DAYS:
+        raise ConfigurationError(
+            f"ORGKEYS_NOTICE_DAYS is {value!r}. Write each threshold once, longest first, none "
+            f"beyond {MAX_EXPIRY_DAYS} days."
+        )
+    return tuple(value)
 
 
 def _default_expiry_days(

@@ -8,7 +8,10 @@ from typing import Any
 from ..errors import InsufficientScope, OrganizationNotFound, RequestRefused
 
 ANY: Any = object()
-"""In place of an organisation's id: any organisation."""
+"""In place of an organisation's id: any organisation.
+
+.. versionadded:: 0.1.0
+"""
 
 
 def reason_to_refuse(
