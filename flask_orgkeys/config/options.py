@@ -58,6 +58,18 @@ OPTIONS: Mapping[str, Option] = MappingProxyType(
             "Whether the create form and `flask orgkeys create` offer keys that do not expire. "
             "`create_key` makes them anyhow.",
         ),
+        "ROTATION_OVERLAP_HOURS": Option(
+            (0, 1, 24, 168, 720),
+            "sequence of `int`, in hours",
+            "The times for which the rotate form lets the secret before go on working, each from 0 "
+            "to 8,760. The longest is the most that any rotation may take.",
+        ),
+        "DEFAULT_ROTATION_OVERLAP_HOURS": Option(
+            168,
+            "`int`, in hours",
+            "The overlap that is preselected, and the default of `flask orgkeys rotate`. If it is "
+            "not set and 168 is not on offer, the longest on offer is.",
+        ),
         "LAST_USED_SECONDS": Option(
             60,
             "`int`, in seconds, or `None`",
