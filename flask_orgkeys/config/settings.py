@@ -30,7 +30,7 @@ NEVER = "never"
 
 _REALM = re.compile(r"[\x20-\x7e]+")
 _URL_VARIABLE = re.compile(r"[A-Za-z_][0-9A-Za-z_]*")
-_VARIABLES_OF_PAGES = ("key_id", "filename")
+VARIABLES_OF_PAGES = ("key_id", "filename")
 
 RANDOM_TEXT_COMMAND = "python -c 'import secrets; print(secrets.token_urlsafe(32))'"
 
@@ -162,12 +162,12 @@ def _org_arg(value: Any) -> str:
     if (
         not isinstance(value, str)
         or not _URL_VARIABLE.fullmatch(value)
-        or value in _VARIABLES_OF_PAGES
+        or value in VARIABLES_OF_PAGES
     ):
         raise ConfigurationError(
             f"ORGKEYS_ORG_ARG is {value!r}. Write the name of the URL variable that holds the "
             'organisation, like "org_slug" for /o/<org_slug>/; the pages use '
-            f"{' and '.join(_VARIABLES_OF_PAGES)} themselves."
+            f"{' and '.join(VARIABLES_OF_PAGES)} themselves."
         )
     return value
 
