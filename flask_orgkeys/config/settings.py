@@ -44,6 +44,7 @@ class Settings:
     default_expiry_days: int | None
     allow_no_expiry: bool
     last_used_step: timedelta | None
+    record_clients: bool
     max_keys: int | None
     peppers: tuple[bytes, ...] = field(repr=False)
     realm: str
@@ -76,6 +77,7 @@ class Settings:
             ),
             allow_no_expiry=allow_no_expiry,
             last_used_step=None if seconds is None else timedelta(seconds=seconds),
+            record_clients=_boolean("RECORD_CLIENTS", options["RECORD_CLIENTS"]),
             max_keys=_positive_or_none("MAX_KEYS", options["MAX_KEYS"]),
             peppers=_peppers(options["PEPPERS"]),
             realm=_realm(app_name if options["REALM"] is None else options["REALM"]),

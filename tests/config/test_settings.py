@@ -38,6 +38,7 @@ class TestOptions:
             "DEFAULT_EXPIRY_DAYS": 90,
             "ALLOW_NO_EXPIRY": True,
             "LAST_USED_SECONDS": 60,
+            "RECORD_CLIENTS": True,
             "MAX_KEYS": None,
             "PEPPERS": (),
             "REALM": None,
@@ -54,6 +55,7 @@ class TestOptions:
             default_expiry_days=90,
             allow_no_expiry=True,
             last_used_step=timedelta(seconds=60),
+            record_clients=True,
             max_keys=None,
             peppers=(),
             realm="the app",
@@ -75,6 +77,7 @@ class TestOptions:
             ("ALLOW_NO_EXPIRY", False, "allow_no_expiry", False),
             ("LAST_USED_SECONDS", None, "last_used_step", None),
             ("LAST_USED_SECONDS", 1, "last_used_step", timedelta(seconds=1)),
+            ("RECORD_CLIENTS", False, "record_clients", False),
             ("MAX_KEYS", 1, "max_keys", 1),
             ("MAX_KEYS", None, "max_keys", None),
             ("PEPPERS", [], "peppers", ()),
@@ -124,6 +127,7 @@ class TestOptions:
                 for value in (31, 0, "90", 90.0, True)
             ),
             *(("ALLOW_NO_EXPIRY", value, "Write True or False") for value in (None, 0, 1, "no")),
+            *(("RECORD_CLIENTS", value, "Write True or False") for value in (None, 0, 1, "no")),
             *(
                 ("LAST_USED_SECONDS", value, "Write a whole number from 1")
                 for value in (0, -1, 1.5, "60", True, 10**10, timedelta(seconds=60))
