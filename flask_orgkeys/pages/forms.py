@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -14,11 +14,12 @@ from wtforms.fields import SelectChoice
 from wtforms.validators import ValidationError
 
 from ..config.settings import NEVER
-from ..keys.cleaning import UnfitText, clean_name
+from ..keys.cleaning import UnfitText, clean_name, clean_note
 from .language import day, gettext, ngettext
 
 if TYPE_CHECKING:
     from ..config.settings import Settings
+    from ..keys.models import ApiKey
 
     class FlaskForm:
         """What is used of Flask-WTF's, which is not typed."""
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
         form_errors: list[str]
 
         def __init__(self, formdata: Any = None) -> None: ...
+        def __contains__(self, name: str) -> bool: ...
         def __getitem__(self, name: str) -> Any: ...
         def is_submitted(self) -> bool: ...
         def validate(self, extra_validators: Any = None) -> bool: ...
@@ -69,13 +71,31 @@ class PageForm(FlaskForm):
         return is_valid
 
 
-class CreateKeyForm(PageForm):
+class NamedKeyForm(PageForm):
+    """The name of a key, and a note for the people who manage it."""
+
+    name: Any = StringField("Name")
+    note: Any = StringField("Note")
+
+    def validate_name(self, field: StringField) -> None:
+        _refuse_unfit(clean_name, field)
+
+    def validate_note(self, field: StringField) -> None:
+        _refuse_unfit(clean_note, field)
+
+    @property
+    def first_error(self) -> str | None:
+        """The name of the first field with an error, in the order of the page."""
+        names = ("name", "scopes", "expires_in", "note")
+        return next((name for name in names if name in self and self[name].errors), None)
+
+
+class CreateKeyForm(NamedKeyForm):
     """Name, scopes and expiry of a new key.
 
     ``nonce`` tells one form that was shown from every other.
     """
 
-    name: Any = StringField("Name")
     scopes: Any = SelectMultipleField("Scopes")
     expires_in: Any = SelectField("Expiration")
     nonce: Any = HiddenField()
@@ -99,12 +119,6 @@ class CreateKeyForm(PageForm):
             # Or else a browser would choose the first, which may be "No expiration".
             self._preselect_lifetime()
         return is_valid
-
-    def validate_name(self, field: StringField) -> None:
-        try:
-            clean_name(field.data or "")
-        except UnfitText as error:
-            raise ValidationError(gettext(error.message, **error.values)) from error
 
     def validate_scopes(self, field: SelectMultipleField) -> None:
         if not field.data:
@@ -151,8 +165,25 @@ class CreateKeyForm(PageForm):
         self.expires_in.data = NEVER if days is None else str(days)
 
 
+class EditKeyForm(NamedKeyForm):
+    """The name and note of a key, as they are until the form is sent."""
+
+    def __init__(self, key: ApiKey) -> None:
+        super().__init__()
+        if not self.is_submitted():
+            self.name.data = key.name
+            self.note.data = key.note
+
+
 class RevokeKeyForm(PageForm):
     """Nothing but the CSRF token."""
+
+
+def _refuse_unfit(clean: Callable[[str], object], field: StringField) -> None:
+    try:
+        clean(field.data or "")
+    except UnfitText as error:
+        raise ValidationError(gettext(error.message, **error.values)) from error
 
 
 def _lifetimes(settings: Settings, now: datetime) -> Iterable[tuple[str, str]]:

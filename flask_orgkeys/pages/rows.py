@@ -48,6 +48,7 @@ class KeyRow:
     id: str
     name: str
     start: str
+    note: str | None
     scopes: Sequence[tuple[str, str]]
     last_used: Moment | None
     expires: Moment | None
@@ -65,6 +66,7 @@ class KeyRow:
             id=key.id,
             name=key.name,
             start=tokens.start_of(settings.prefix, key.id),
+            note=key.note,
             scopes=[(scope, str(settings.scopes.get(scope, ""))) for scope in held],
             last_used=_moment(key.last_used_at, now),
             expires=_moment(key.expires_at, now),
