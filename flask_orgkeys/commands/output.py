@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
+from textwrap import indent
 from typing import Any
 
 import click
@@ -23,6 +25,20 @@ def counted(number: int) -> str:
 def print_json(value: Any) -> None:
     """Print a JSON document on standard output."""
     click.echo(json.dumps(value, indent=2))
+
+
+@contextmanager
+def printing_json_list() -> Iterator[Callable[[Any], None]]:
+    """Print a JSON list on standard output, an element at a time: a long one is never in memory."""
+    separator = "["
+
+    def print_element(value: Any) -> None:
+        nonlocal separator
+        click.echo(f"{separator}\n{indent(json.dumps(value, indent=2), '  ')}", nl=False)
+        separator = ","
+
+    yield print_element
+    click.echo("[]" if separator == "[" else "\n]")
 
 
 def print_table(rows: Sequence[Sequence[str]]) -> None:
