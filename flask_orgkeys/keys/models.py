@@ -41,6 +41,7 @@ KEY_ROTATED = "rotated"
 PREVIOUS_ENDED = "previous_ended"
 KEY_REVOKED = "revoked"
 KEY_PRUNED = "pruned"
+ACTIONS = (KEY_CREATED, KEY_UPDATED, KEY_ROTATED, PREVIOUS_ENDED, KEY_REVOKED, KEY_PRUNED)
 
 
 # MariaDB drops microseconds from a plain DATETIME.
@@ -314,6 +315,7 @@ def _event_table(db: SQLAlchemy, organization_id: sa.Column[Any], bind_key: str 
         sa.Column("details", sa.JSON(none_as_null=True)),
         sa.UniqueConstraint("organization_id", "id", name="uq_orgkeys_event_organization_id"),
         sa.Index("ix_orgkeys_event_key_id", "organization_id", "key_id"),
+        sa.Index("ix_orgkeys_event_occurred_at", "organization_id", "occurred_at"),
         bind_key=bind_key,
     )
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ..keys.store import IssuedKey
     from .access import Visit
     from .example_request import Example
-    from .forms import PageForm
+    from .forms import PageForm, PlainForm
     from .listing import Listing
     from .rows import KeyRow
 
@@ -40,6 +40,7 @@ class Page:
     :param dialog: the template ``orgkeys/_<dialog>.html`` of a dialog in front of the body.
     :param notice: the change that led to the page.
     :param key: the key that the page or its dialog is about.
+    :param end_form: the form that ends the secret before the last rotation.
     """
 
     visit: Visit
@@ -50,6 +51,7 @@ class Page:
     notice: Mapping[str, str] | None = None
     key: KeyRow | None = None
     form: PageForm | None = None
+    end_form: PlainForm | None = None
     issued: IssuedKey | None = None
     example: Example | None = None
 

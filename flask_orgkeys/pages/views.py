@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from flask import (
     abort,
-    current_app,
     make_response,
     redirect,
     request,
@@ -19,8 +18,8 @@ from ..management import management
 from ..state import state_of
 from .access import Visit, actor
 from .change import committed_change
-from .example_request import example_request
-from .forms import CreateKeyForm, RevokeKeyForm
+from .example_request import example_for
+from .forms import CreateKeyForm, PlainForm
 from .key_page import key_or_404
 from .language import gettext, ngettext
 from .list_query import place_of_request
@@ -81,6 +80,7 @@ def _create_and_show(visit: Visit, form: CreateKeyForm) -> Response:
         expires_at=form.expires_at,
         note=form.note.data,
         created_by=actor(),
+        may_rotate_itself=form.may_rotate_itself.data,
         idempotency_key=form.idempotency_key,
     )
     # Rendered before the commit: a page that fails leaves no key that nobody has seen.
@@ -91,12 +91,12 @@ def confirm(visit: Visit, key_id: str) -> Any:
     key = key_or_404(visit, key_id)
     if key.revoked_at is not None:
         return redirect(visit.url("index", revoked=key_id), 303)
-    return _render_list(visit, "revoke", key=_row(key, visit), form=RevokeKeyForm())
+    return _render_list(visit, "revoke", key=_row(key, visit), form=PlainForm())
 
 
 def revoke(visit: Visit, key_id: str) -> Any:
     key = key_or_404(visit, key_id)
-    form = RevokeKeyForm()
+    form = PlainForm()
     if not form.validate_on_submit():
         return _render_list(visit, "revoke", key=_row(key, visit), form=form), 422
     organization_id = visit.organization.id
@@ -110,12 +110,7 @@ def revoke(visit: Visit, key_id: str) -> Any:
 def _render_created(visit: Visit, issued: IssuedKey) -> Response:
     # The token stays inside of ``issued``, whose repr leaves it out: error trackers send the local
     # variables of every frame.
-    example = example_request(
-        current_app._get_current_object(),  # type: ignore[attr-defined]
-        issued.key.scopes,
-        request.host_url,
-        {state_of().settings.org_arg: str(visit.slug)},
-    )
+    example = example_for(visit, issued.key.scopes)
     return make_response(
         _render_list(visit, "created", key=_row(issued.key, visit), issued=issued, example=example)
     )
