@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from flask import (
@@ -18,11 +19,11 @@ from flask_login import current_user
 from werkzeug.wrappers import Response
 
 from ..errors import KeyLimitReached, KeyNotFound, ReplayedCreation
-from ..keys.database import committed
+from ..keys.database import committed_if
 from ..keys.selection import STATUSES
 from ..management import management
 from ..state import state_of
-from .access import Visit
+from .access import Visit, administered_organization
 from .example_request import example_request
 from .forms import CreateKeyForm, RevokeKeyForm
 from .language import ngettext
@@ -56,7 +57,11 @@ def create(visit: Visit) -> Any:
             return redirect(visit.url("index", existing=existing), 303)
         return _render_list(visit, "create", form=form), 422
     try:
-        return _committed(lambda: _create_and_show(visit, form))
+        return _committed(
+            visit,
+            lambda: _create_and_show(visit, form),
+            lock=partial(state_of().keys.locks.hold_creations, visit.organization.id),
+        )
     except ReplayedCreation as replay:
         return redirect(visit.url("index", existing=replay.key_id), 303)
     except KeyLimitReached as limit:
@@ -102,16 +107,27 @@ def revoke(visit: Visit, key_id: str) -> Any:
     form = RevokeKeyForm()
     if not form.validate_on_submit():
         return _render_list(visit, "revoke", key=_row(key, visit), form=form), 422
-    revoke, actor = management.revoke_key, current_user.get_id()
+    organization_id = visit.organization.id
+    actor = current_user.get_id()
     try:
-        _committed(lambda: revoke(visit.organization.id, key_id, revoked_by=actor))
+        _committed(
+            visit,
+            lambda: management.revoke_key(organization_id, key_id, revoked_by=actor),
+            lock=partial(state_of().keys.locks.hold_key, organization_id, key_id),
+        )
     except KeyNotFound:
         abort(404)
     return redirect(visit.url("index", revoked=key_id, **place_of_request()), 303)
 
 
-def _committed(change: Callable[[], T]) -> T:
-    return committed(state_of().host.session, change)
+def _committed(visit: Visit, change: Callable[[], T], *, lock: Callable[[], object]) -> T:
+    """Make a change and commit it, if the user still has the permission once it has its locks."""
+    return committed_if(
+        state_of().host.session,
+        change,
+        lock=lock,
+        ask=partial(administered_organization, visit.slug),
+    )
 
 
 def _render_created(visit: Visit, issued: IssuedKey) -> Response:
