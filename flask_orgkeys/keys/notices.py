@@ -194,7 +194,7 @@ def claim(store: Store, notices: Sequence[Notice], now: datetime) -> list[Notice
     """
     claimed: list[Notice] = []
     # Outside of a transaction, SQLite would commit with the first savepoint.
-    store.lock_if_sqlite()
+    store.locks.hold_sqlite()
     for start in range(0, len(notices), ROWS_AT_ONCE):
         claimed += _claim_portion(store, notices[start : start + ROWS_AT_ONCE], now)
     return claimed

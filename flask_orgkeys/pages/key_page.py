@@ -11,7 +11,7 @@ from ..keys.models import ApiKey
 from ..management import management
 from ..state import state_of
 from .access import Visit, actor
-from .change import committed_change
+from .change import committed_change, lock_of
 from .forms import EditKeyForm, PlainForm
 from .language import gettext
 from .rendering import Page, render_page
@@ -35,9 +35,11 @@ def update(visit: Visit, key_id: str) -> Any:
     organization_id, name, note = visit.organization.id, form.name.data, form.note.data
     try:
         committed_change(
+            visit,
             lambda: management.update_key(
                 organization_id, key_id, name=name, note=note, updated_by=actor()
-            )
+            ),
+            lock=lock_of(visit, key_id),
         )
     except KeyNotFound:
         abort(404)

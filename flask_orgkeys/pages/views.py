@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from flask import (
@@ -17,7 +18,7 @@ from ..errors import KeyLimitReached, KeyNotFound, ReplayedCreation
 from ..management import management
 from ..state import state_of
 from .access import Visit, actor
-from .change import committed_change
+from .change import committed_change, lock_of
 from .example_request import example_for
 from .forms import CreateKeyForm, PlainForm
 from .key_page import key_or_404
@@ -51,7 +52,11 @@ def create(visit: Visit) -> Any:
             return redirect(visit.url("index", existing=existing), 303)
         return _render_list(visit, "create", form=form), 422
     try:
-        return committed_change(lambda: _create_and_show(visit, form))
+        return committed_change(
+            visit,
+            lambda: _create_and_show(visit, form),
+            lock=partial(state_of().keys.locks.hold_creations, visit.organization.id),
+        )
     except ReplayedCreation as replay:
         return redirect(visit.url("index", existing=replay.key_id), 303)
     except KeyLimitReached as limit:
@@ -101,7 +106,11 @@ def revoke(visit: Visit, key_id: str) -> Any:
         return _render_list(visit, "revoke", key=_row(key, visit), form=form), 422
     organization_id = visit.organization.id
     try:
-        committed_change(lambda: management.revoke_key(organization_id, key_id, revoked_by=actor()))
+        committed_change(
+            visit,
+            lambda: management.revoke_key(organization_id, key_id, revoked_by=actor()),
+            lock=lock_of(visit, key_id),
+        )
     except KeyNotFound:
         abort(404)
     return redirect(visit.url("index", revoked=key_id, **place_of_request()), 303)
