@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from flask import abort, current_app
+
 from ..keys.checking import find_key
 from ..state import state_of
 from .forms import CheckForm
@@ -35,11 +37,19 @@ def find(visit: Visit) -> Any:
     form = CheckForm()
     if not form.validate_on_submit():
         return _render(visit, form, Check()), 422
+    if _is_too_long(form):
+        abort(413)
     # The text is in no local variable, for error trackers send those of every frame.
     finding = find_key(state_of().keys, visit.organization.id, form.text.data or "")
     key = finding.key
     row = None if key is None else KeyRow.of(key, state_of().settings, visit.now)
     return _render(visit, CheckForm(), Check(finding.kind), row)
+
+
+def _is_too_long(form: CheckForm) -> bool:
+    # Werkzeug holds multipart forms to it, others only in some versions.
+    limit = current_app.config.get("MAX_FORM_MEMORY_SIZE")
+    return limit is not None and len((form.text.data or "").encode(errors="replace")) > limit
 
 
 def _render(visit: Visit, form: CheckForm, check: Check, key: KeyRow | None = None) -> str:
