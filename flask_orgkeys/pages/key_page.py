@@ -13,6 +13,7 @@ from ..state import state_of
 from .access import Visit, actor
 from .change import committed_change, lock_of
 from .forms import EditKeyForm, PlainForm
+from .insight import insight_of
 from .language import gettext
 from .rendering import Page, render_page
 from .rows import KeyRow
@@ -73,6 +74,7 @@ def render_key(
             title=key.name if title is None else title,
             body="key",
             key=KeyRow.of(key, state_of().settings, visit.now),
+            insight=insight_of(visit, key),
             end_form=PlainForm() if end_form is None else end_form,
             **parts,
         )

@@ -15,7 +15,7 @@ from ..config.settings import DEFAULTS
 from ..errors import RETRY_AFTER_SECONDS, ConfigurationError
 from ..keys.database import UNANSWERED
 from ..state import EXTENSION_NAME, AppState
-from . import key_page, rotation, views
+from . import activity, check, key_page, rotation, views
 from .access import for_administrators
 from .headers import add_page_headers
 from .rendering import STATIC_FOLDER, asset_version
@@ -38,6 +38,10 @@ def make_blueprint() -> Blueprint:
         ("", "index", views.index, "GET"),
         ("", "create", views.create, "POST"),
         ("/new", "new", views.new, "GET"),
+        ("/activity", "activity", activity.show, "GET"),
+        ("/activity.csv", "activity_csv", activity.download, "GET"),
+        ("/check", "check", check.ask, "GET"),
+        ("/check", "check_text", check.find, "POST"),
         ("/<key_id>", "key", key_page.show, "GET"),
         ("/<key_id>/edit", "edit", key_page.edit, "GET"),
         ("/<key_id>/edit", "update", key_page.update, "POST"),

@@ -21,6 +21,7 @@ from .access import Visit, actor
 from .change import committed_change, lock_of
 from .example_request import example_for
 from .forms import CreateKeyForm, PlainForm
+from .insight import verdict_of
 from .key_page import key_or_404
 from .language import gettext, ngettext
 from .list_query import place_of_request
@@ -96,14 +97,14 @@ def confirm(visit: Visit, key_id: str) -> Any:
     key = key_or_404(visit, key_id)
     if key.revoked_at is not None:
         return redirect(visit.url("index", revoked=key_id), 303)
-    return _render_list(visit, "revoke", key=_row(key, visit), form=PlainForm())
+    return _ask_revoke(visit, key, PlainForm())
 
 
 def revoke(visit: Visit, key_id: str) -> Any:
     key = key_or_404(visit, key_id)
     form = PlainForm()
     if not form.validate_on_submit():
-        return _render_list(visit, "revoke", key=_row(key, visit), form=form), 422
+        return _ask_revoke(visit, key, form), 422
     organization_id = visit.organization.id
     try:
         committed_change(
@@ -114,6 +115,11 @@ def revoke(visit: Visit, key_id: str) -> Any:
     except KeyNotFound:
         abort(404)
     return redirect(visit.url("index", revoked=key_id, **place_of_request()), 303)
+
+
+def _ask_revoke(visit: Visit, key: ApiKey, form: PlainForm) -> str:
+    verdict = verdict_of(visit, key)
+    return _render_list(visit, "revoke", key=_row(key, visit), form=form, verdict=verdict)
 
 
 def _render_created(visit: Visit, issued: IssuedKey) -> Response:
