@@ -9,6 +9,7 @@ from flask import Flask, current_app
 from werkzeug.local import LocalProxy
 
 from .authentication.authenticator import Authenticator
+from .authentication.recording import UseRecorder
 from .config.settings import Settings
 from .errors import ConfigurationError
 from .host import Host
@@ -26,15 +27,19 @@ class AppState:
 
     :param keys: its stored keys.
     :param blueprint: the settings pages, mounted or not.
+    :param recorder: of the uses of keys.
     :param left_to_host: by endpoint, guarded view and refusal: whether the host answers it.
+    :param last_guards: by endpoint, method and guarded view: whether no guard comes after it.
     """
 
     settings: Settings
     host: Host
     keys: Store
     authenticator: Authenticator
+    recorder: UseRecorder
     blueprint: Blueprint
     left_to_host: dict[tuple[Any, ...], bool] = field(default_factory=dict)
+    last_guards: dict[tuple[Any, ...], bool] = field(default_factory=dict)
 
 
 def state_of(app: Flask = current_app) -> AppState:

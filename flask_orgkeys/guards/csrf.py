@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from flask import current_app, request
 
 from ..authentication.header import carries_bearer
-from .endpoints import layers_of
 from .guard import guard_on, is_guarded
+from .marks import layers_of
 
 if TYPE_CHECKING:
     from flask import Flask
