@@ -10,6 +10,7 @@ from flask import Blueprint, Flask
 
 from .authentication.authenticator import Authenticator
 from .authentication.lookup import Lookup
+from .authentication.recording import UseRecorder
 from .commands import commands
 from .config.settings import DEFAULTS, Settings
 from .errors import ConfigurationError
@@ -119,6 +120,7 @@ class OrgKeys(Management):
             host=self._host,
             keys=Store(app, self.db, self._models, settings),
             authenticator=Authenticator(app, settings, lookup),
+            recorder=UseRecorder(settings, lookup),
             blueprint=self._blueprint,
         )
         mount.check_mount(app, state)

@@ -6,12 +6,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from flask.views import MethodView
-
 from ..config.scopes import undeclared
 from ..errors import ConfigurationError
 from ..state import state_of
 from .guard import Guard, guard_on
+from .marks import layers_of
 
 if TYPE_CHECKING:
     from flask import Flask
@@ -134,17 +133,3 @@ def _all_guarded_rules(app: Flask) -> Iterator[tuple[Rule, str, Guard]]:
             guard = guard_of(view, method)
             if guard is not None:
                 yield rule, method, guard
-
-
-def layers_of(view: Any, method: str) -> Iterator[Any]:
-    """Give what a request to a registered view function runs through, as far as is known."""
-    yield view
-    view_class = getattr(view, "view_class", None)
-    if view_class is None:
-        return
-    yield view_class.dispatch_request
-    if issubclass(view_class, MethodView):
-        handler = getattr(view_class, method.lower(), None)
-        if handler is None and method == "HEAD":
-            handler = getattr(view_class, "get", None)
-        yield handler
