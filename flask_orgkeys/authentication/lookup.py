@@ -22,10 +22,11 @@ from sqlalchemy.pool import QueuePool
 
 from ..errors import ConfigurationError
 from ..keys.database import reason_of
-from . import uncommitted
 from .drivers import BrokenConnection
 from .key_table import KeyTable, StoredKey
 from .loan import Loan, has_room
+from .uncommitted import is_written, note_writes
+from .use_rows import UseRow
 from .writes import PendingUses, Use
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from flask_sqlalchemy import SQLAlchemy
 
     from ..keys.models import Models
+    from .drivers import Driver
 
 logger: logging.Logger = logging.getLogger(__name__)
 
@@ -80,21 +82,24 @@ class Reader:
         except self._errors as error:
             raise self._unavailable(error) from error
 
-    def record(self, use: Use) -> None:
-        """Have a use of the key that was found written, as soon as it can neither disturb the
-        host's transaction nor delay the request: mostly when this reader is done.
+    def write(self, uses: PendingUses) -> None:
+        """Have uses written, if that neither disturbs the host's transaction nor waits: on the
+        host's connection if that is idle, or on a borrowed one when it is given back.
         """
-        uses = self._lookup.pending_uses(self._engine)
-        uses.record(use)
         if self._host_connection is not None:
             connection = self._host_connection.connection.dbapi_connection
             if uses.driver.is_idle(connection):
                 try:
                     uses.write(connection)
                 except BaseException as error:
-                    self._invalidate_host_connection(error)
+                    self._invalidate_host_connection(uses.driver, error)
                     if not isinstance(error, BrokenConnection):
                         raise
+        elif not isinstance(self._engine.pool, QueuePool) or has_room(self._engine.pool):
+            try:
+                self._loan = self._lend()
+            except (sa.exc.SQLAlchemyError, uses.driver.error, DatabaseUnavailable) as error:
+                logger.debug("uses of keys are not written yet: %s", error)
 
     def _find(self, key_id: str) -> StoredKey | None:
         if self._host_connection is not None:
@@ -119,10 +124,13 @@ class Reader:
             self._host_connection = None
             return self._find(key_id)
         stored, sees_past = self._read_on_host_connection(table, connection, key_id)
-        is_current = stored is None or stored.revoked_at is not None or not sees_past
-        if is_current or uncommitted.is_written(host, key_id) or not has_room(self._engine.pool):
+        if stored is None or stored.revoked_at is not None or not sees_past:
             return stored
-        return self._find_beside(table, key_id)
+        if is_written(host, key_id) or not has_room(self._engine.pool):
+            return stored
+        latest = self._find_beside(table, key_id)
+        # If it is absent beside the transaction, it was deleted since.
+        return stored if latest and not latest.is_ahead_of(stored) else latest
 
     def _read_on_host_connection(
         self, table: KeyTable, connection: Any, key_id: str
@@ -134,30 +142,28 @@ class Reader:
         except self._errors:
             raise
         except BaseException as error:
-            self._invalidate_host_connection(error)
+            self._invalidate_host_connection(table.driver, error)
             if isinstance(error, BrokenConnection):
                 raise self._unavailable(error) from error
             raise
 
-    def _invalidate_host_connection(self, error: BaseException) -> None:
-        host, table = self._host_connection, self._table
-        if host is None or table is None:
-            return
-        if table.driver.can_replace(host.connection.dbapi_connection):
+    def _invalidate_host_connection(self, driver: Driver, error: BaseException) -> None:
+        host = self._host_connection
+        if host is not None and driver.can_replace(host.connection.dbapi_connection):
             host.invalidate(error)
 
     def _find_beside(self, table: KeyTable, key_id: str) -> StoredKey | None:
         """Read a key past the host's transaction, which may see the past: the key may have been
-        revoked since, or deleted with its organisation.
+        revoked or rotated since, or deleted with its organisation.
         """
         loan = self._lend()
         try:
-            current = table.read_apart(loan.connection, key_id)
+            latest = table.read_apart(loan.connection, key_id)
         except BaseException as error:
             loan.give_back(error)
             raise
         loan.give_back()
-        return current
+        return latest
 
     @property
     def _errors(self) -> tuple[type[BaseException], ...]:
@@ -213,7 +219,7 @@ class Lookup:
                 "leave bind_key out for the database of SQLALCHEMY_DATABASE_URI."
             )
         _engines.add(engine)
-        uncommitted.note_writes(models.ApiKey)
+        note_writes(models.ApiKey)
         # For every session: a host's tests may put another in the place of ``db.session``.
         if not event.contains(orm.Session, "after_begin", _note_open_connection):
             event.listen(orm.Session, "after_begin", _note_open_connection)
@@ -240,6 +246,31 @@ class Lookup:
                 event.listen(engine, "checkin", uses.write_at_checkin)
                 weakref.finalize(engine, _write_at_exit, weakref.ref(engine), uses)
         return uses
+
+    def record(self, use: Use) -> None:
+        """Keep a use of a key that was found, to be written by :meth:`write_now`."""
+        engine, _ = self._engine_and_host_connection()
+        self.pending_uses(engine).record(use)
+
+    def record_row(self, row: UseRow) -> None:
+        """Keep the uses of a row, to be written by :meth:`write_now`."""
+        engine, _ = self._engine_and_host_connection()
+        self.pending_uses(engine).record_row(row)
+
+    def write_now(self) -> None:
+        """Have the uses written as soon as that can neither disturb the host's transaction nor
+        delay the request: mostly at once.
+        """
+        engine, host_connection = self._engine_and_host_connection()
+        uses = self._uses.get(engine)
+        if uses is not None and uses.is_write_due:
+            with Reader(self, engine, host_connection) as reader:
+                reader.write(uses)
+
+    def forget_uses(self) -> None:
+        """Forget the uses that are yet to be written: in a fork, where the parent writes them."""
+        for uses in list(self._uses.values()):
+            uses.forget()
 
     def write_uses(self) -> None:
         """Write the uses that wait for the host to end its transaction, if that can be done

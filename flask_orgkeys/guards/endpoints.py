@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
-
-from flask.views import MethodView
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..config.scopes import undeclared
 from ..errors import ConfigurationError
 from ..state import state_of
 from .guard import Guard, guard_on
+from .marks import layers_of
 
 if TYPE_CHECKING:
     from flask import Flask
     from werkzeug.routing import Rule
+
+V = TypeVar("V")
+
+_BY_POSSESSION = "__orgkeys_by_possession__"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +39,17 @@ class Route:
         :param prefix: as URL rules are written, like ``"/api"``.
         """
         return f"{self.rule.rstrip('/')}/".startswith(f"{prefix.rstrip('/')}/")
+
+
+def by_possession(view: V) -> V:
+    """Mark a view that acts on the key in the request's body, and on no cookie or header."""
+    setattr(view, _BY_POSSESSION, True)
+    return view
+
+
+def is_by_possession(view: Any) -> bool:
+    """Tell whether a view is marked by :func:`by_possession`."""
+    return getattr(view, _BY_POSSESSION, False) is True
 
 
 def routes_of(app: Flask) -> list[Route]:
@@ -119,17 +133,3 @@ def _all_guarded_rules(app: Flask) -> Iterator[tuple[Rule, str, Guard]]:
             guard = guard_of(view, method)
             if guard is not None:
                 yield rule, method, guard
-
-
-def layers_of(view: Any, method: str) -> Iterator[Any]:
-    """Give what a request to a registered view function runs through, as far as is known."""
-    yield view
-    view_class = getattr(view, "view_class", None)
-    if view_class is None:
-        return
-    yield view_class.dispatch_request
-    if issubclass(view_class, MethodView):
-        handler = getattr(view_class, method.lower(), None)
-        if handler is None and method == "HEAD":
-            handler = getattr(view_class, "get", None)
-        yield handler

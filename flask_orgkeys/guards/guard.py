@@ -18,6 +18,9 @@ from ..keys.database import UNANSWERED
 from ..state import AppState, state_of
 from .access_rule import reason_to_refuse
 from .current import current_request, outcome_of
+from .expiry_header import announce_end, withdraw_end
+from .marks import GUARD
+from .recording import note_accepted, note_refused
 from .wall import organization_in_url
 
 P = ParamSpec("P")
@@ -26,7 +29,6 @@ V = TypeVar("V", bound=type[View])
 
 logger: logging.Logger = logging.getLogger(__name__)
 
-_GUARD = "__orgkeys_guard__"
 _GUARDED = "__orgkeys_guarded__"
 
 
@@ -56,13 +58,17 @@ class Guard:
             outcome = outcome_of(state, carrier)
             reason = self._reason_to_refuse(state, carrier, outcome)
             if reason is not None:
+                note_refused(state, carrier, outcome, reason, self.scopes)
                 return self._refuse(state, reason, outcome.key_id, guarded)
+            announce_end(state, carrier, outcome)
+            if isinstance(outcome, Accepted):
+                note_accepted(state, carrier, outcome, self.scopes, guarded)
             if is_async:
                 return current_app.ensure_sync(view)(*args, **kwargs)
             return view(*args, **kwargs)
 
         inner = guard_on(view)
-        setattr(guarded, _GUARD, Guard((*self.scopes, *(inner.scopes if inner else ()))))
+        setattr(guarded, GUARD, Guard((*self.scopes, *(inner.scopes if inner else ()))))
         setattr(guarded, _GUARDED, guarded)
         return guarded
 
@@ -103,6 +109,7 @@ class Guard:
         Nothing of the host's mostly is, and then an answer made before is as good, for a tenth of
         what it costs to raise: refusals come in floods.
         """
+        withdraw_end(current_request())
         app, realm = state.authenticator.app, state.settings.realm
         is_left_to_host = _is_left_to_host(state, reason, guarded)
         if not is_left_to_host and not signals.request_refused.receivers:
@@ -173,7 +180,7 @@ def _is_left_to_host(state: AppState, reason: type[errors.RequestRefused], guard
 
 def guard_on(function: Any) -> Guard | None:
     """Return the guard that a function carries, its own or of a function below it."""
-    guard = getattr(function, _GUARD, None)
+    guard = getattr(function, GUARD, None)
     return guard if isinstance(guard, Guard) else None
 
 

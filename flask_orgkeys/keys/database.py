@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -29,7 +30,7 @@ _CONFLICT_NUMBERS = (1020, 1213)  # MariaDB: changed since the snapshot, deadloc
 
 
 def committed(session: scoped_session[Any], change: Callable[[], T], retries: int = 2) -> T:
-    """Make a change and commit it; again where another one at the same time was in its way."""
+    """Make a change and commit it; retry it after a conflict with another transaction."""
     try:
         result = change()
         session.commit()
@@ -42,6 +43,40 @@ def committed(session: scoped_session[Any], change: Callable[[], T], retries: in
     return committed(session, change, retries - 1)
 
 
+def committed_if(
+    session: scoped_session[Any],
+    change: Callable[[], T],
+    *,
+    lock: Callable[[], object],
+    ask: Callable[[], object],
+) -> T:
+    """Make a change and commit it, if it is permitted once every lock that it waits for is held.
+
+    A change may wait long for another transaction, which may take the permission away meanwhile.
+    So it begins with its locks, in a transaction of its own: a snapshot from before the wait would
+    show the permission as it was. The permission is asked for before the change, and after it, for
+    the change may have waited as well. Each retry asks again.
+
+    What the host has pending in its session is committed first.
+
+    :param lock: takes the locks that the change waits for.
+    :param ask: raises if the change is not permitted.
+    """
+
+    def locked_change() -> T:
+        session.commit()
+        session.expire_all()
+        lock()
+        ask()
+        result = change()
+        session.flush()
+        session.expire_all()
+        ask()
+        return result
+
+    return committed(session, locked_change)
+
+
 def is_conflict(error: BaseException) -> bool:
     """Tell whether a transaction failed for the sake of another one at the same time: a deadlock,
     two that cannot be put in an order, the same form sent twice. Done again, it has its answer.
@@ -49,6 +84,8 @@ def is_conflict(error: BaseException) -> bool:
     if isinstance(error, sa.exc.IntegrityError):
         return True
     original = getattr(error, "orig", None)
+    if getattr(original, "sqlite_errorcode", None) == sqlite3.SQLITE_BUSY_SNAPSHOT:
+        return True
     state = getattr(original, "sqlstate", None) or getattr(original, "pgcode", None)
     number = next(iter(getattr(original, "args", ())), None)
     return state in _CONFLICT_STATES or number in _CONFLICT_NUMBERS
