@@ -19,15 +19,20 @@ from ..keys.selection import CURRENT, STATUSES
 from ..keys.store import IssuedKey
 from ..management import management
 from ..state import AppState, state_of
-from .group import DAYS, as_json, by, commands, commit, login_name, organization_id_of
+from .group import DAYS, Command, as_json, by, commands, commit, login_name, organization_id_of
 from .output import counted, minute, print_json, print_table
+
+expires_in: Callable[[Command], Command] = click.option(
+    "--expires-in", metavar="DAYS|never", help="Lifetime. [default: as on the page]"
+)
 
 
 @commands.command("create")
 @click.argument("organization")
 @click.option("--name", required=True, help="What the key is for.")
 @click.option("--scope", "scopes", multiple=True, required=True, help="May be repeated.")
-@click.option("--expires-in", metavar="DAYS|never", help="Lifetime. [default: as on the page]")
+@expires_in
+@click.option("--may-rotate-itself", is_flag=True, help="Let the key replace its own secret.")
 @by
 @as_json
 def create(
@@ -35,6 +40,7 @@ def create(
     name: str,
     scopes: tuple[str, ...],
     expires_in: str | None,
+    may_rotate_itself: bool,
     by: str | None,
     as_json: bool,
 ) -> None:
@@ -45,7 +51,7 @@ def create(
     """
     state = state_of()
     organization_id = organization_id_of(state, organization)
-    expires_at = _expires_at(state, expires_in)
+    expires_at = expires_at_of(state, expires_in)
 
     def create_and_print() -> ApiKey:
         issued = management.create_key(
@@ -54,9 +60,10 @@ def create(
             scopes=scopes,
             expires_at=expires_at,
             created_by=by or login_name(),
+            may_rotate_itself=may_rotate_itself,
         )
         # Before the commit: where it cannot be written, there is no key that nobody has.
-        _print_issued(issued, state, as_json)
+        print_issued(issued, state, as_json, unless="no key was created")
         return issued.key
 
     key = commit(create_and_print)
@@ -64,9 +71,13 @@ def create(
     click.echo(f"Created {key.id} {key.name!r}: {' '.join(key.scopes)}; {expires}.", err=True)
 
 
-def _print_issued(issued: IssuedKey, state: AppState, as_json: bool) -> None:
+def print_issued(issued: IssuedKey, state: AppState, as_json: bool, *, unless: str) -> None:
+    """Print a new key alone on standard output.
+
+    :param unless: the consequence if that cannot be written, for the error.
+    """
     if sys.stdout is None:
-        raise click.ClickException("standard output is closed, so that no key was created")
+        raise click.ClickException(f"standard output is closed, so that {unless}")
     try:
         if as_json:
             print_json({**document(issued.key, state.settings), "token": issued.token})
@@ -75,7 +86,7 @@ def _print_issued(issued: IssuedKey, state: AppState, as_json: bool) -> None:
         sys.stdout.flush()
     except OSError as error:
         raise click.ClickException(
-            f"the key cannot be written to standard output, so that none was created: {error}"
+            f"the key cannot be written to standard output, so that {unless}: {error}"
         ) from None
 
 
@@ -135,7 +146,7 @@ def show(organization: str, key_id: str, as_json: bool) -> None:
     KEY_ID is the key's id, or its start as the pages show it.
     """
     state = state_of()
-    key = _key(state, organization, organization_id_of(state, organization), key_id)
+    key = key_of(state, organization, organization_id_of(state, organization), key_id)
     if as_json:
         print_json(document(key, state.settings))
     else:
@@ -183,9 +194,9 @@ def print_key(key: ApiKey, state: AppState) -> None:
     """Print a key's values, one a line."""
     for name, value in document(key, state.settings).items():
         text = " ".join(value) if isinstance(value, list) else value
-        if name.endswith("_at"):
+        if name.endswith("_at") or (name.endswith("_until") and text is not None):
             text = minute(getattr(key, name))
-        click.echo(f"{name:<15}  {'-' if text is None else text}")
+        click.echo(f"{name:<17}  {'-' if text is None else text}")
 
 
 def _print_list(keys: Sequence[ApiKey], now: datetime) -> None:
@@ -208,7 +219,7 @@ def _revoke_one(
     state: AppState, organization: str, key_id: str, actor: str, yes: bool
 ) -> list[dict[str, Any]]:
     organization_id = organization_id_of(state, organization)
-    key = _key(state, organization, organization_id, key_id)
+    key = key_of(state, organization, organization_id, key_id)
     key_id = key.id
     if not yes:
         last_used = f"last used {minute(key.last_used_at)}"
@@ -256,14 +267,16 @@ def _selected(
     )
 
 
-def _key(state: AppState, organization: str, organization_id: Any, text: str) -> ApiKey:
+def key_of(state: AppState, organization: str, organization_id: Any, text: str) -> ApiKey:
+    """Return a key by its id, or by its start as the pages show it."""
     key = management.get_key(organization_id, public_id(text, state.settings.prefix))
     if key is None:
         raise click.ClickException(f"organisation {organization!r} has no such API key")
     return key
 
 
-def _expires_at(state: AppState, expires_in: str | None) -> datetime | None:
+def expires_at_of(state: AppState, expires_in: str | None) -> datetime | None:
+    """Return the expiry that ``--expires-in`` means, by default as on the page."""
     settings = state.settings
     if expires_in == NEVER or (expires_in is None and settings.default_expiry_days is None):
         if not settings.allow_no_expiry:
@@ -271,5 +284,7 @@ def _expires_at(state: AppState, expires_in: str | None) -> datetime | None:
         return None
     text = str(settings.default_expiry_days) if expires_in is None else expires_in
     if not (text.isascii() and text.isdecimal() and 1 <= len(text) <= 5 and int(text)):
-        raise click.BadParameter(f"{text!r}: write a number of days, or 'never'.")
+        raise click.BadParameter(
+            f"{text!r}: write a number of days, or 'never'.", param_hint="'--expires-in'"
+        )
     return datetime.now(UTC) + timedelta(days=int(text))
