@@ -19,6 +19,7 @@ everyone: limit it by address, for example with
 from __future__ import annotations
 
 import logging
+
 from flask import Blueprint, Response, jsonify, request
 
 from . import tokens

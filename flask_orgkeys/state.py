@@ -26,7 +26,8 @@ class AppState:
 
     :param keys: its stored keys.
     :param blueprint: the settings pages, mounted or not.
-    :param left_to_host: by endpoint, guarded view and refusal: whether the host answers it.
+    :param refusals: by endpoint, refusal and scopes: the answer, ``None`` if the host's error
+        handler gives it.
     """
 
     settings: Settings
@@ -34,7 +35,7 @@ class AppState:
     keys: Store
     authenticator: Authenticator
     blueprint: Blueprint
-    left_to_host: dict[tuple[Any, ...], bool] = field(default_factory=dict)
+    refusals: dict[tuple[Any, ...], Any] = field(default_factory=dict)
 
 
 def state_of(app: Flask = current_app) -> AppState:

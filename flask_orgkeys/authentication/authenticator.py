@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from .. import errors, tokens
+from ..config.scopes import granted
 from ..config.settings import Settings
 from ..keys.models import ApiKey
 from ..keys.times import as_utc, is_past
@@ -62,7 +63,8 @@ class Authenticator:
         except DatabaseUnavailable as unavailable:
             logger.error("API keys cannot be checked: %s", unavailable)
             return Rejected(errors.Unavailable, token.id)
-        return Accepted(token.id, stored, has_use=use is not None)
+        scopes = granted(stored.scopes, self.settings.scopes)
+        return Accepted(token.id, stored, scopes=scopes, has_use=use is not None)
 
     def reason_to_reject(
         self, token: tokens.Token, stored: StoredKey | ApiKey | None, now: datetime

@@ -20,7 +20,7 @@ class AuthenticatedKey:
     :param id: the public id.
     :param name: what the administrator called it.
     :param organization_id: the host's id of the organisation it belongs to.
-    :param scopes: what it may do.
+    :param scopes: those of its scopes that the app declares.
     :param created_by: who created it, as the host names its users.
     :param created_at: aware, in UTC.
     :param expires_at: aware, in UTC, or ``None`` where it does not expire.
@@ -46,14 +46,18 @@ class Accepted:
 
     :param key_id: its public id.
     :param stored: its row.
+    :param scopes: the stored scopes that the app declares.
     :param has_use: whether its use is yet to be written.
     """
 
-    __slots__ = ("_key", "has_use", "key_id", "stored")
+    __slots__ = ("_key", "has_use", "key_id", "scopes", "stored")
 
-    def __init__(self, key_id: str, stored: StoredKey, *, has_use: bool) -> None:
+    def __init__(
+        self, key_id: str, stored: StoredKey, *, scopes: frozenset[str], has_use: bool
+    ) -> None:
         self.key_id: str = key_id
         self.stored: StoredKey = stored
+        self.scopes: frozenset[str] = scopes
         self.has_use: bool = has_use
         self._key: AuthenticatedKey | None = None
 
@@ -66,7 +70,7 @@ class Accepted:
                 id=self.key_id,
                 name=stored.name,
                 organization_id=stored.organization_id,
-                scopes=stored.scopes,
+                scopes=self.scopes,
                 created_by=stored.created_by,
                 created_at=as_utc(stored.created_at),
                 expires_at=None if stored.expires_at is None else as_utc(stored.expires_at),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import reduce
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from flask.views import MethodView
@@ -11,7 +12,7 @@ from flask.views import MethodView
 from ..config.scopes import undeclared
 from ..errors import ConfigurationError
 from ..state import state_of
-from .guard import Guard, guard_on
+from .guard import Guard, both, guard_on
 
 if TYPE_CHECKING:
     from flask import Flask
@@ -88,7 +89,7 @@ def guard_of(view: Any, method: str) -> Guard | None:
     guards = [guard for layer in layers_of(view, method) if (guard := guard_on(layer))]
     if not guards:
         return None
-    return Guard(tuple(dict.fromkeys(scope for guard in guards for scope in guard.scopes)))
+    return reduce(both, guards)
 
 
 def guarded_rules(app: Flask) -> Iterator[tuple[Rule, str, Guard]]:
