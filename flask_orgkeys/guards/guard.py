@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from functools import wraps
 from inspect import iscoroutinefunction, ismethod, unwrap
 from typing import Any, ParamSpec, TypeVar, overload
+from weakref import WeakSet
 
-from flask import Request, Response, after_this_request, current_app
+from flask import Request, Response, after_this_request, current_app, has_request_context
 from flask.views import View
 
 from .. import errors, signals
@@ -30,6 +31,9 @@ V = TypeVar("V", bound=type[View])
 logger: logging.Logger = logging.getLogger(__name__)
 
 _GUARD = "__orgkeys_guard__"
+
+guarded_functions: WeakSet[Any] = WeakSet()
+"""Every guarded function that was made outside of a request, for ``flask orgkeys check``."""
 
 POLICY_VIOLATION = 1008  # RFC 6455, section 7.4.1
 
@@ -73,6 +77,8 @@ class Guard:
             return view(*args, **kwargs)
 
         inner = guard_on(view)
+        if not has_request_context():
+            guarded_functions.add(guarded)
         setattr(guarded, _GUARD, self if inner is None else both(self, inner))
         return guarded
 
@@ -205,6 +211,8 @@ def guard_on(function: Any) -> Guard | None:
     """Return the guard that a function carries, its own or of a function below it, or that it is,
     as an item of a class's ``decorators``.
     """
+    if function is require_key:
+        return Guard(())
     guard = function if isinstance(function, Guard) else getattr(function, _GUARD, None)
     return guard if isinstance(guard, Guard) else None
 

@@ -104,7 +104,7 @@ def _is_signed_in() -> bool:
     if "Authorization" not in request.headers:
         return True
     user_id = current_user.get_id()
-    return session.get("_user_id") == user_id or _id_without_header() == user_id
+    return bool(session.get("_user_id") == user_id) or _id_without_header() == user_id
 
 
 def _id_without_header() -> str | None:
