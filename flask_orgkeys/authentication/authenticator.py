@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from .. import errors, tokens
+from ..config.scopes import granted
 from ..config.settings import Settings
 from ..keys.models import ApiKey
 from ..keys.times import as_utc, is_past
@@ -66,7 +67,14 @@ class Authenticator:
         if use is not None:
             self.lookup.record(use)
         is_previous = digest is not stored.digest
-        return Accepted(token.id, stored, now, has_use=use is not None, is_previous=is_previous)
+        return Accepted(
+            token.id,
+            stored,
+            now,
+            scopes=granted(stored.scopes, self.settings.scopes),
+            has_use=use is not None,
+            is_previous=is_previous,
+        )
 
     def digest_of(self, token: tokens.Token, stored: StoredKey | ApiKey | None) -> str | None:
         """Return the digest that a presented secret has: the current one, the one before the last
