@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import click
 
+from .. import tokens
 from ..errors import KeyEnded, KeyNotFound, RotationConflict
-from ..keys.database import is_conflict
+from ..keys import rotation
 from ..keys.document import document
+from ..keys.events import Actor
 from ..keys.models import ApiKey
-from ..keys.rotation import ends_oldest
+from ..keys.rotation import ends_oldest, marker_of
 from ..keys.times import is_past
 from ..management import management
 from ..state import AppState, state_of
 from .group import as_json, by, commands, commit, login_name, organization_id_of
-from .keys import expires_at_of, expires_in, key_of, print_issued
-from .output import minute, print_json
+from .keys import expires_at_of, expires_in, issued_text, key_of
+from .output import minute, output, print_json, secret_output
 
 OLDEST_ENDS = "The oldest secret ends at once."
 
@@ -33,6 +36,7 @@ _OVERLAP = re.compile("([0-9]{1,6})([dh])|0")
     help="How long the secret before works on. [default: as on the page]",
 )
 @expires_in
+@output
 @by
 @as_json
 def rotate(
@@ -40,39 +44,48 @@ def rotate(
     key_id: str,
     overlap: str | None,
     expires_in: str | None,
+    output: Path | None,
     by: str | None,
     as_json: bool,
 ) -> None:
-    """Give a key of ORGANIZATION, as its URL names it, a new secret.
+    """Give a key of ORGANIZATION a new secret, and print it once.
 
-    KEY_ID is the key's id, or its start as the pages show it. Prints the new key alone on standard
-    output. It is not shown again; if it is lost before its first use, rotate again.
+    ORGANIZATION is the organisation's name in URLs. KEY_ID is the key's id, or its start as the
+    pages show it. The key stands alone on standard output. If it is lost before its first use,
+    rotate again.
     """
-    state, actor = state_of(), by or login_name()
+    state = state_of()
     length = _overlap(state, overlap)
     expires_at = expires_at_of(state, expires_in)
     organization_id = organization_id_of(state, organization)
     key = key_of(state, organization, organization_id, key_id)
+    key_id = key.id
     if ends_oldest(key, datetime.now(UTC)):
         click.echo(OLDEST_ENDS, err=True)
+    actor = Actor.of(by or login_name())
+    shown = marker_of(key.rotated_at)
+    # Once for all retries: the first has printed it.
+    token = tokens.generate(state.settings.prefix, key_id)
 
-    def rotate_and_print() -> ApiKey:
-        issued = management.rotate_key(
-            organization_id, key.id, overlap=length, expires_at=expires_at, rotated_by=actor
+    def rotate_and_write() -> ApiKey:
+        issued = rotation.rotate(
+            state.keys,
+            organization_id,
+            key_id,
+            overlap=length,
+            expires_at=expires_at,
+            actor=actor,
+            after=shown,
+            token=token,
         )
-        # Before the commit: if it cannot be written, the key keeps the secret that somebody has.
-        print_issued(issued, state, as_json, unless="the key was not rotated")
+        write(issued_text(issued, state, as_json))
         return issued.key
 
     try:
-        # Once, for each time prints a key.
-        rotated = commit(rotate_and_print, retries=0)
+        with secret_output(output) as write:
+            rotated = commit(rotate_and_write)
     except (KeyEnded, KeyNotFound, RotationConflict) as error:
         raise click.ClickException(str(error)) from error
-    except Exception as error:
-        if is_conflict(error):
-            raise click.ClickException(str(RotationConflict(key_id))) from error
-        raise
     click.echo(_summary(rotated), err=True)
 
 
@@ -82,9 +95,10 @@ def rotate(
 @by
 @as_json
 def end_previous(organization: str, key_id: str, by: str | None, as_json: bool) -> None:
-    """End the secret before the last rotation of a key of ORGANIZATION, as its URL names it.
+    """End the secret before the last rotation of a key of ORGANIZATION.
 
-    KEY_ID is the key's id, or its start as the pages show it.
+    ORGANIZATION is the organisation's name in URLs. KEY_ID is the key's id, or its start as the
+    pages show it.
     """
     state, actor = state_of(), by or login_name()
     organization_id = organization_id_of(state, organization)

@@ -74,7 +74,13 @@ OPTIONS: Mapping[str, Option] = MappingProxyType(
             60,
             "`int`, in seconds, or `None`",
             "The finest step of a key's last use: it is written at most once in that time. `None` "
-            "switches it off.",
+            "switches it off, and the record of uses with it.",
+        ),
+        "RECORD_CLIENTS": Option(
+            True,
+            "`bool`",
+            "Whether the record of uses holds the network address and the user agent of the last "
+            "client. The audit record keeps the address of the person who manages keys anyhow.",
         ),
         "NOTICE_DAYS": Option(
             (30, 7, 1),

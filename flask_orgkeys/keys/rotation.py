@@ -84,10 +84,12 @@ def rotate(
     expires_at: datetime | None,
     actor: Actor,
     after: str | None = None,
+    token: tokens.Token | None = None,
 ) -> IssuedKey:
     """Give a key a new secret and add the audit record, and flush both.
 
     :param after: the last rotation that the caller knows of, by :func:`marker_of`.
+    :param token: the new secret; by default a random one.
     :raises ValueError: if an argument is not as described.
     :raises KeyNotFound: if the organisation has no such key.
     :raises KeyEnded: if the key was revoked or has expired.
@@ -95,7 +97,8 @@ def rotate(
     """
     terms = Terms.checked(store, overlap, expires_at)
     key = _locked(store, organization_id, key_id, after)
-    return _replace_secret(store, key, terms, actor, keeps_previous=_is_unconfirmed(key))
+    keeps_previous = _is_unconfirmed(key)
+    return _replace_secret(store, key, terms, actor, token, keeps_previous=keeps_previous)
 
 
 def rotate_by_holder(
@@ -131,7 +134,7 @@ def rotate_by_holder(
     if not key.may_rotate_itself or digest is None or (is_recovery and not may_recover):
         raise RotationNotAllowed
     terms = Terms(overlap, _as_long_as_before(key, now))
-    return _replace_secret(store, key, terms, actor, keeps_previous=is_recovery)
+    return _replace_secret(store, key, terms, actor, None, keeps_previous=is_recovery)
 
 
 def end_by_holder(store: Store, token: tokens.Token, *, actor: Actor) -> bool:
@@ -143,7 +146,7 @@ def end_by_holder(store: Store, token: tokens.Token, *, actor: Actor) -> bool:
     if key is None or _digest_of(store, key, token) is None:
         return False
     # Again under the lock: a rotation may have moved the secret up, and the key goes on then.
-    store.lock_if_sqlite()
+    store.locks.hold_sqlite()
     store.session.refresh(key, with_for_update=True)
     digest = _digest_of(store, key, token)
     if digest is not None and digest is key.digest:
@@ -256,7 +259,7 @@ def _locked(store: Store, organization_id: Any, key_id: str, after: str | None) 
     store.session.flush()
     try:
         seen, has_waited = _last_rotation(store, organization_id, key_id)
-        store.lock_if_sqlite()
+        store.locks.hold_sqlite()
         key = store.session.scalar(
             sa.select(store.models.ApiKey)
             .where(*store.is_(organization_id, key_id))
@@ -322,10 +325,16 @@ def _is_later(store: Store, rotated_at: datetime, begun: datetime) -> bool:
 
 
 def _replace_secret(
-    store: Store, key: ApiKey, terms: Terms, actor: Actor, *, keeps_previous: bool
+    store: Store,
+    key: ApiKey,
+    terms: Terms,
+    actor: Actor,
+    token: tokens.Token | None,
+    *,
+    keeps_previous: bool,
 ) -> IssuedKey:
     now = datetime.now(UTC)
-    token = tokens.generate(store.settings.prefix, key.id)
+    token = token or tokens.generate(store.settings.prefix, key.id)
     was = {"expires_at": timestamp(key.expires_at)}
     values = {
         "digest": tokens.digest(token.secret, store.settings.peppers),

@@ -81,17 +81,26 @@ def for_administrators(view: View) -> View:
             return redirect(url_of_page("index", mount, **query_of_request()), 303)
         if not _is_signed_in():
             return current_app.login_manager.unauthorized()  # type: ignore[attr-defined]
-        organization = state.host.load_organization(mount[state.settings.org_arg])
-        if organization is None:
-            abort(404)
-        if not may_manage(organization):
-            abort(
-                403,
-                gettext("You do not have permission to manage this organisation's API keys."),
-            )
+        organization = administered_organization(mount[state.settings.org_arg])
         return view(Visit(organization, mount, datetime.now(UTC)), **arguments)
 
     return guarded
+
+
+def administered_organization(slug: Any) -> Any:
+    """Load an organisation whose keys the current user may manage.
+
+    :raises werkzeug.exceptions.HTTPException: 404 if there is none, 403 without the permission.
+    """
+    organization = state_of().host.load_organization(slug)
+    if organization is None:
+        abort(404)
+    if not may_manage(organization):
+        abort(
+            403,
+            gettext("You do not have permission to manage this organisation's API keys."),
+        )
+    return organization
 
 
 def _is_signed_in() -> bool:
@@ -113,11 +122,13 @@ def may_manage(organization: Any) -> bool:
     """
     state = state_of()
     checker = state.host.permission_checker
-    if checker is None or not current_user.is_authenticated:
+    if checker is None:
         return False
     user = current_user._get_current_object()
     try:
-        return checker(user, organization, state.settings.permission) is True
+        return user.is_authenticated and (
+            checker(user, organization, state.settings.permission) is True
+        )
     except (HTTPException, *UNANSWERED):
         raise
     except Exception:
