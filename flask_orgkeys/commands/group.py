@@ -82,16 +82,8 @@ def organization_id_of(state: AppState, slug: str) -> Any:
     return organization.id
 
 
-<<<<<<< HEAD
-def commit(change: Callable[[], T], retries: int = 2) -> T:
-    """Make a change and commit it; a wrong argument ends the command with a message.
-
-    :param retries: the most times that it is made again after a conflict.
-    """
-=======
 def commit(change: Callable[[], T]) -> T:
     """Make a change and commit it; a wrong argument ends the command with a message."""
->>>>>>> rotation
     try:
         return committed(state_of().host.session, change)
     except ValueError as error:

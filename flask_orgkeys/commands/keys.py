@@ -45,13 +45,8 @@ def create(
     name: str,
     scopes: tuple[str, ...],
     expires_in: str | None,
-<<<<<<< HEAD
     output: Path | None,
     may_rotate_itself: bool,
-=======
-    may_rotate_itself: bool,
-    output: Path | None,
->>>>>>> rotation
     by: str | None,
     as_json: bool,
 ) -> None:
@@ -89,11 +84,7 @@ def create(
 
 
 def issued_text(issued: IssuedKey, state: AppState, as_json: bool) -> str:
-<<<<<<< HEAD
     """Return a new key as a command prints it."""
-=======
-    """Return the output of a command that makes a secret."""
->>>>>>> rotation
     if not as_json:
         return issued.token
     return as_json_text({**document(issued.key, state.settings), "token": issued.token})

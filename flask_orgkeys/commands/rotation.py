@@ -68,10 +68,6 @@ def rotate(
     token = tokens.generate(state.settings.prefix, key_id)
 
     def rotate_and_write() -> ApiKey:
-<<<<<<< HEAD
-        issued = management.rotate_key(
-            organization_id, key.id, overlap=length, expires_at=expires_at, rotated_by=actor
-=======
         issued = rotation.rotate(
             state.keys,
             organization_id,
@@ -81,20 +77,13 @@ def rotate(
             actor=actor,
             after=shown,
             token=token,
->>>>>>> rotation
         )
         write(issued_text(issued, state, as_json))
         return issued.key
 
     try:
-<<<<<<< HEAD
-        with secret_output(output, unless="the key was not rotated") as write:
-            # Once, for each time makes another secret.
-            rotated = commit(rotate_and_write, retries=0)
-=======
         with secret_output(output, unless="the key was not rotated") as write:
             rotated = commit(rotate_and_write)
->>>>>>> rotation
     except (KeyEnded, KeyNotFound, RotationConflict) as error:
         raise click.ClickException(str(error)) from error
     click.echo(_summary(rotated), err=True)
