@@ -1,1 +1,1 @@
-"""What a request with a key costs: ``python -m benchmarks --help``. See docs/performance.md."""
+"""What a request with a key costs: ``python -m benchmarks --help``. See docs/benchmarks.md."""

@@ -42,7 +42,6 @@ toc_object_entries_show_parents = "hide"
 
 html_theme = "flask"
 html_title = f"flask-orgkeys {release}"
-html_short_title = "flask-orgkeys"
 templates_path = ["_templates"]
 html_static_path = ["_static"]
 html_css_files = ["docs.css"]

@@ -67,6 +67,32 @@ class ReplayedCreation(ValueError):
         self.key_id = key_id
 
 
+class KeyEnded(RuntimeError):
+    """The key was revoked or has expired. An ended key stays ended: it cannot be rotated.
+
+    :param key_id: the public id of the key.
+
+    .. versionadded:: 0.1.0
+    """
+
+    def __init__(self, key_id: str) -> None:
+        super().__init__(f"the API key {key_id!r} has ended: create another one")
+        self.key_id = key_id
+
+
+class RotationConflict(RuntimeError):
+    """The key was rotated by another one at the same time. Nothing is written.
+
+    :param key_id: the public id of the key.
+
+    .. versionadded:: 0.1.0
+    """
+
+    def __init__(self, key_id: str) -> None:
+        super().__init__(f"the API key {key_id!r} was rotated by another one at the same time")
+        self.key_id = key_id
+
+
 class RequestRefused(HTTPException):
     """What a guard raises. Answers with an RFC 9457 problem and, where due, an RFC 6750 challenge.
 
@@ -162,6 +188,20 @@ class ExpiredKey(RequestRefused, Unauthorized):
     challenge: ClassVar[str | None] = "invalid_token"
     description: str = (
         "The API key has expired. Ask an administrator of the organisation for a new one."
+    )
+
+
+class RotatedKey(RequestRefused, Unauthorized):
+    """The secret was replaced by a rotation, and its overlap has ended.
+
+    .. versionadded:: 0.1.0
+    """
+
+    problem_code = "rotated_key"
+    challenge: ClassVar[str | None] = "invalid_token"
+    description: str = (
+        "The API key has a new secret, and this one no longer works. Ask an administrator of the "
+        "organisation for it."
     )
 
 

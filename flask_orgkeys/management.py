@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from flask import has_request_context, request
 
-from .keys import ending, updating
+from .keys import activity, ending, rotation, updating, uses
+from .keys.activity import EventFilter
 from .keys.events import Actor
-from .keys.models import ApiKey
+from .keys.models import ApiKey, KeyEvent, KeyUse
+from .keys.organization_ids import EVERY_ORGANIZATION
 from .keys.selection import Selection
-from .keys.store import EVERY_ORGANIZATION, IssuedKey
+from .keys.store import IssuedKey
 from .keys.updating import UNCHANGED, Unchanged
 from .state import state_of
 
@@ -137,6 +139,64 @@ class Management:
         selection = Selection(status=status, search=search, expires_before=expires_before)
         return state_of().keys.count(organization_id, selection, now=datetime.now(UTC))
 
+    def list_uses(self, organization_id: Any, key_id: str) -> Sequence[KeyUse]:
+        """Return the uses of a key as far as they were recorded, newest first: a row for each
+        endpoint and outcome.
+
+        :param key_id: the public id.
+        :return: instances of ``orgkeys.KeyUse``.
+        :raises ValueError: if an argument is not as described.
+        :raises flask_orgkeys.errors.KeyNotFound: if the organisation has no such key.
+
+        .. versionadded:: 0.1.0
+        """
+        return uses.list_uses(state_of().keys, organization_id, key_id)
+
+    def list_events(
+        self,
+        organization_id: Any,
+        *,
+        key_id: str | None = None,
+        action: str | None = None,
+        since: datetime | None = None,
+        search: str = "",
+        limit: int | None = None,
+        offset: int = 0,
+    ) -> Sequence[KeyEvent]:
+        """Return the audit record of the organisation, newest first.
+
+        :param key_id: only the events of this key. The events of a pruned key stay.
+        :param action: only events of this action, such as ``"revoked"``.
+        :param since: an aware time; earlier events are left out.
+        :param search: the start of a key's id, or a part of the name of a key or of an actor.
+        :return: instances of ``orgkeys.KeyEvent``. There are none for a key of another
+            organisation.
+        :raises ValueError: for another action, a time without a zone, or a negative limit or
+            offset.
+
+        .. versionadded:: 0.1.0
+        """
+        selected = EventFilter(key_id, action, since, search)
+        return activity.list_events(
+            state_of().keys, organization_id, selected, limit=limit, offset=offset
+        )
+
+    def count_events(
+        self,
+        organization_id: Any,
+        *,
+        key_id: str | None = None,
+        action: str | None = None,
+        since: datetime | None = None,
+        search: str = "",
+    ) -> int:
+        """Return the number of events that :meth:`list_events` would return without a limit.
+
+        .. versionadded:: 0.1.0
+        """
+        selected = EventFilter(key_id, action, since, search)
+        return activity.count_events(state_of().keys, organization_id, selected)
+
     def list_keys_created_by(self, created_by: str, *, status: str = "current") -> Sequence[ApiKey]:
         """Return the keys that a user created, in every organisation, newest first.
 
@@ -171,6 +231,80 @@ class Management:
         actor = _actor(updated_by)
         return updating.update(
             state_of().keys, organization_id, key_id, name=name, note=note, actor=actor
+        )
+
+    def rotate_key(
+        self,
+        organization_id: Any,
+        key_id: str,
+        *,
+        overlap: timedelta,
+        expires_at: datetime | None,
+        rotated_by: str | None = None,
+        after: str | None = None,
+    ) -> IssuedKey:
+        """Give a key a new secret in ``db.session``, and flush. The caller commits.
+
+        The key keeps its id, name, scopes and note. The secret before works until the end of the
+        overlap, but at most until the expiry that the key had and until its new one. If the secret
+        before was never used since the last rotation, it alone is replaced, and the one before it
+        keeps its end.
+
+        :param overlap: from 0 to the longest of ``ORGKEYS_ROTATION_OVERLAP_HOURS``. 0 ends the
+            secret before at once.
+        :param expires_at: the key's new expiry, an aware time to come; ``None`` for a key that
+            does not expire.
+        :param rotated_by: the user who rotates it, as the host names its users; up to 255
+            characters.
+        :param after: the rotation that a form was shown after, as :meth:`rotation_marker` gave it.
+            If it is no longer the key's last one, the form was sent before.
+        :return: the key and its token, which exists nowhere else.
+        :raises ValueError: if an argument is not as described.
+        :raises flask_orgkeys.errors.KeyNotFound: if the organisation has no such key.
+        :raises flask_orgkeys.errors.KeyEnded: if the key was revoked or has expired.
+        :raises flask_orgkeys.errors.RotationConflict: if another rotation came in between. Nothing
+            is written; roll the session back.
+
+        .. versionadded:: 0.1.0
+        """
+        return rotation.rotate(
+            state_of().keys,
+            organization_id,
+            key_id,
+            overlap=overlap,
+            expires_at=expires_at,
+            actor=_actor(rotated_by),
+            after=after,
+        )
+
+    @staticmethod
+    def rotation_marker(key: ApiKey) -> str:
+        """Return the text by which a form names the rotation that it was shown after.
+
+        .. versionadded:: 0.1.0
+        """
+        return rotation.marker_of(key.rotated_at)
+
+    def end_previous_secret(
+        self,
+        organization_id: Any,
+        key_id: str,
+        *,
+        ended_by: str | None = None,
+        after: str | None = None,
+    ) -> bool:
+        """End the secret before the last rotation in ``db.session``, and flush. The caller commits.
+
+        :param ended_by: the user who ends it, as the host names its users; up to 255 characters.
+        :param after: as for :meth:`rotate_key`; after another rotation nothing is ended.
+        :return: ``True`` if this ended it; ``False`` if none was alive or the key is revoked.
+        :raises ValueError: if no record can hold the user's name.
+        :raises flask_orgkeys.errors.KeyNotFound: if the organisation has no such key.
+
+        .. versionadded:: 0.1.0
+        """
+        return rotation.end_previous(
+            state_of().keys, organization_id, key_id, actor=_actor(ended_by), after=after
         )
 
     def revoke_key(

@@ -8,8 +8,9 @@ For a host to mount, where finders of a leaked key and the hosts' own scanners r
 
 Then ``POST /api/keys/revoke`` with the form field ``token`` revokes that key, and no other. The
 answer is 200 whatever became of it, so that nobody learns here which keys there are. No cookie,
-header or query string counts, so there is nothing for another site to forge, and Flask-WTF's
-``CSRFProtect`` lets the route pass. It is open to everyone: limit it by address, for example with
+header or query string counts. Flask-WTF's ``CSRFProtect`` passes a request without a cookie and
+without credentials other than Bearer, which no other site can forge. It is open to
+everyone: limit it by address, for example with
 ``limiter.limit("10/minute")(revocation.blueprint)``.
 
 .. versionadded:: 0.1.0
@@ -18,12 +19,12 @@ header or query string counts, so there is nothing for another site to forge, an
 from __future__ import annotations
 
 import logging
-from typing import Any
 
-from flask import Blueprint, Response, current_app, jsonify, request
+from flask import Blueprint, Response, jsonify, request
 
 from . import tokens
 from .errors import RETRY_AFTER_SECONDS
+from .guards.endpoints import by_possession
 from .keys.database import UNANSWERED
 from .management import management
 from .state import AppState, state_of
@@ -38,6 +39,7 @@ blueprint: Blueprint = Blueprint("orgkeys_revocation", __name__)
 
 
 @blueprint.post("/revoke")
+@by_possession
 def revoke() -> Response:
     """Revoke the key in the form field ``token``; the caller's proof is that they have it.
 
@@ -84,15 +86,3 @@ def _answer(status: int, **members: str) -> Response:
     response.status_code = status
     response.headers["Cache-Control"] = "no-store"
     return response
-
-
-@blueprint.record_once
-def _pass_csrf_protection(setup: Any) -> None:
-    # In front of CSRFProtect's own, whichever of the two the host sets up first.
-    setup.app.before_request_funcs.setdefault(None, []).insert(0, _exempt_from_csrf)
-
-
-def _exempt_from_csrf() -> None:
-    csrf = current_app.extensions.get("csrf")
-    if csrf is not None:
-        csrf.exempt(blueprint)

@@ -49,13 +49,14 @@ class Token:
         return f"{self.prefix}_{self.id}_{self.secret}"
 
 
-def generate(prefix: str) -> Token:
+def generate(prefix: str, key_id: str | None = None) -> Token:
     """Make a new key from the operating system's random numbers.
 
     :param prefix: the first part.
+    :param key_id: the public id, for a new secret of a key; by default a new one.
     :return: a token whose secret holds 190 bits.
     """
-    key_id = _random_text(ID_LENGTH)
+    key_id = key_id or _random_text(ID_LENGTH)
     random_part = _random_text(SECRET_LENGTH - CHECKSUM_LENGTH)
     return Token(prefix, key_id, random_part + checksum(f"{prefix}_{key_id}_{random_part}"))
 

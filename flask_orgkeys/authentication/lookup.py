@@ -110,14 +110,14 @@ class Reader:
         stored = table.read_within(connection, key_id)
         if stored is None or not table.driver.has_snapshot(connection):
             return stored
-        return self._find_revoked_since(key_id) or stored
+        return self._find_latest(key_id, stored)
 
-    def _find_revoked_since(self, key_id: str) -> StoredKey | None:
-        """Read a key past the host's transaction, which may see the past, and return it where it is
-        revoked by now. Where the pool has no connection to spare, that has to wait.
+    def _find_latest(self, key_id: str, stored: StoredKey) -> StoredKey:
+        """Read a key past the host's transaction, which may see the past, and return it if it was
+        revoked or rotated since. If the pool has no connection to spare, that has to wait.
         """
         if not _has_room(self._engine):
-            return None
+            return stored
         loan = Loan(self._engine.pool)
         try:
             current = self._lookup.table(self._engine).read_apart(loan.connection, key_id)
@@ -125,7 +125,7 @@ class Reader:
             loan.give_back(error)
             raise
         loan.give_back()
-        return current if current is not None and current.revoked_at is not None else None
+        return current if current is not None and current.is_ahead_of(stored) else stored
 
     @property
     def _errors(self) -> tuple[type[BaseException], ...]:

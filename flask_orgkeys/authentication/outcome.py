@@ -47,14 +47,18 @@ class Accepted:
     :param key_id: its public id.
     :param stored: its row.
     :param has_use: whether its use is yet to be written.
+    :param is_previous: whether the secret is the one before the last rotation.
     """
 
-    __slots__ = ("_key", "has_use", "key_id", "stored")
+    __slots__ = ("_key", "has_use", "is_previous", "key_id", "stored")
 
-    def __init__(self, key_id: str, stored: StoredKey, *, has_use: bool) -> None:
+    def __init__(
+        self, key_id: str, stored: StoredKey, *, has_use: bool, is_previous: bool = False
+    ) -> None:
         self.key_id: str = key_id
         self.stored: StoredKey = stored
         self.has_use: bool = has_use
+        self.is_previous: bool = is_previous
         self._key: AuthenticatedKey | None = None
 
     @property

@@ -2,6 +2,7 @@
 
 from . import app as app
 from . import keys as keys
+from . import notify as notify
 from .group import commands as commands
 
 __all__ = ["commands"]

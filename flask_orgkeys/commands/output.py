@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
+from textwrap import indent
 from typing import Any, TextIO, TypeVar
 
 import click
@@ -43,6 +44,20 @@ def print_json(value: Any) -> None:
 def as_json_text(value: Any) -> str:
     """Return a value as the text of a JSON document."""
     return json.dumps(value, indent=2)
+
+
+@contextmanager
+def printing_json_list() -> Iterator[Callable[[Any], None]]:
+    """Print a JSON list on standard output, an element at a time: a long one is never in memory."""
+    separator = "["
+
+    def print_element(value: Any) -> None:
+        nonlocal separator
+        click.echo(f"{separator}\n{indent(json.dumps(value, indent=2), '  ')}", nl=False)
+        separator = ","
+
+    yield print_element
+    click.echo("[]" if separator == "[" else "\n]")
 
 
 def print_table(rows: Sequence[Sequence[str]]) -> None:

@@ -58,11 +58,42 @@ OPTIONS: Mapping[str, Option] = MappingProxyType(
             "Whether the create form and `flask orgkeys create` offer keys that do not expire. "
             "`create_key` makes them anyhow.",
         ),
+        "ROTATION_OVERLAP_HOURS": Option(
+            (0, 1, 24, 168, 720),
+            "sequence of `int`, in hours",
+            "The times for which the rotate form lets the secret before go on working, each from 0 "
+            "to 8,760. The longest is the most that any rotation may take.",
+        ),
+        "DEFAULT_ROTATION_OVERLAP_HOURS": Option(
+            168,
+            "`int`, in hours",
+            "The overlap that is preselected, and the default of `flask orgkeys rotate`. If it is "
+            "not set and 168 is not on offer, the longest on offer is.",
+        ),
         "LAST_USED_SECONDS": Option(
             60,
             "`int`, in seconds, or `None`",
             "The finest step of a key's last use: it is written at most once in that time. `None` "
-            "switches it off.",
+            "switches it off, and the record of uses with it.",
+        ),
+        "RECORD_CLIENTS": Option(
+            True,
+            "`bool`",
+            "Whether the record of uses holds the network address and the user agent of the last "
+            "client. The audit record keeps the address of the person who manages keys anyhow.",
+        ),
+        "NOTICE_DAYS": Option(
+            (30, 7, 1),
+            "sequence of `int`, in days, longest first",
+            "The thresholds of `flask orgkeys notify`: a key is announced when no more than that "
+            "many days are left, the nearest threshold alone. An accepted request whose key ends "
+            "within the longest gets the header `API-Key-Expires`.",
+        ),
+        "EXPIRY_HEADER": Option(
+            True,
+            "`bool`",
+            "Whether accepted requests get the header `API-Key-Expires` when their key or secret "
+            "ends soon.",
         ),
         "MAX_KEYS": Option(
             None,

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from itertools import pairwise
 from types import MappingProxyType
 from typing import Any
 
@@ -21,6 +22,7 @@ DEFAULTS: Mapping[str, Any] = MappingProxyType(
 
 MIN_PEPPER_BYTES = 32
 MAX_EXPIRY_DAYS = 36_500
+MAX_OVERLAP_HOURS = 8_760
 MAX_NUMBER = 1_000_000_000
 
 NEVER = "never"
@@ -28,7 +30,7 @@ NEVER = "never"
 
 _REALM = re.compile(r"[\x20-\x7e]+")
 _URL_VARIABLE = re.compile(r"[A-Za-z_][0-9A-Za-z_]*")
-_VARIABLES_OF_PAGES = ("key_id", "filename")
+VARIABLES_OF_PAGES = ("key_id", "filename")
 
 RANDOM_TEXT_COMMAND = "python -c 'import secrets; print(secrets.token_urlsafe(32))'"
 
@@ -43,12 +45,22 @@ class Settings:
     expiry_days: tuple[int, ...]
     default_expiry_days: int | None
     allow_no_expiry: bool
+    rotation_overlap_hours: tuple[int, ...]
+    default_rotation_overlap_hours: int
     last_used_step: timedelta | None
+    record_clients: bool
+    notice_days: tuple[int, ...]
+    expiry_header: bool
     max_keys: int | None
     peppers: tuple[bytes, ...] = field(repr=False)
     realm: str
     base_template: str
     org_arg: str
+
+    @property
+    def longest_overlap(self) -> timedelta:
+        """The longest time for which a rotation may leave the secret before alive."""
+        return timedelta(hours=self.rotation_overlap_hours[-1])
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any], app_name: str) -> Settings:
@@ -61,6 +73,7 @@ class Settings:
         options = {name: config.get(f"ORGKEYS_{name}", DEFAULTS[name]) for name in DEFAULTS}
         _refuse_unknown(config)
         expiry_days = _expiry_days(options["EXPIRY_DAYS"])
+        overlap_hours = _rotation_overlap_hours(options["ROTATION_OVERLAP_HOURS"])
         allow_no_expiry = _boolean("ALLOW_NO_EXPIRY", options["ALLOW_NO_EXPIRY"])
         seconds = _positive_or_none("LAST_USED_SECONDS", options["LAST_USED_SECONDS"])
         return cls(
@@ -75,7 +88,16 @@ class Settings:
                 configured="ORGKEYS_DEFAULT_EXPIRY_DAYS" in config,
             ),
             allow_no_expiry=allow_no_expiry,
+            rotation_overlap_hours=overlap_hours,
+            default_rotation_overlap_hours=_default_rotation_overlap_hours(
+                options["DEFAULT_ROTATION_OVERLAP_HOURS"],
+                overlap_hours,
+                configured="ORGKEYS_DEFAULT_ROTATION_OVERLAP_HOURS" in config,
+            ),
             last_used_step=None if seconds is None else timedelta(seconds=seconds),
+            record_clients=_boolean("RECORD_CLIENTS", options["RECORD_CLIENTS"]),
+            notice_days=_notice_days(options["NOTICE_DAYS"]),
+            expiry_header=_boolean("EXPIRY_HEADER", options["EXPIRY_HEADER"]),
             max_keys=_positive_or_none("MAX_KEYS", options["MAX_KEYS"]),
             peppers=_peppers(options["PEPPERS"]),
             realm=_realm(app_name if options["REALM"] is None else options["REALM"]),
@@ -142,12 +164,12 @@ def _org_arg(value: Any) -> str:
     if (
         not isinstance(value, str)
         or not _URL_VARIABLE.fullmatch(value)
-        or value in _VARIABLES_OF_PAGES
+        or value in VARIABLES_OF_PAGES
     ):
         raise ConfigurationError(
             f"ORGKEYS_ORG_ARG is {value!r}. Write the name of the URL variable that holds the "
             'organisation, like "org_slug" for /o/<org_slug>/; the pages use '
-            f"{' and '.join(_VARIABLES_OF_PAGES)} themselves."
+            f"{' and '.join(VARIABLES_OF_PAGES)} themselves."
         )
     return value
 
@@ -196,6 +218,21 @@ def _expiry_days(value: Any) -> tuple[int, ...]:
     return tuple(sorted(set(value)))
 
 
+def _notice_days(value: Any) -> tuple[int, ...]:
+    is_list = isinstance(value, (tuple, list)) and bool(value)
+    if not is_list or not all(_is_whole_number(days) and days >= 1 for days in value):
+        raise ConfigurationError(
+            f"ORGKEYS_NOTICE_DAYS is {value!r}. Write whole days of 1 or more, longest first, "
+            "like (30, 7, 1)."
+        )
+    if any(longer <= shorter for longer, shorter in pairwise(value)) or value[0] > MAX_EXPIRY_DAYS:
+        raise ConfigurationError(
+            f"ORGKEYS_NOTICE_DAYS is {value!r}. Write each threshold once, longest first, none "
+            f"beyond {MAX_EXPIRY_DAYS} days."
+        )
+    return tuple(value)
+
+
 def _default_expiry_days(
     value: Any, expiry_days: tuple[int, ...], allow_no_expiry: bool, *, configured: bool
 ) -> int | None:
@@ -214,6 +251,34 @@ def _default_expiry_days(
     raise ConfigurationError(
         f"ORGKEYS_DEFAULT_EXPIRY_DAYS is {value!r}, which is not on offer. Write one of "
         f"ORGKEYS_EXPIRY_DAYS {expiry_days}, or None."
+    )
+
+
+def _rotation_overlap_hours(value: Any) -> tuple[int, ...]:
+    if isinstance(value, str) or not isinstance(value, Sequence) or not value:
+        raise ConfigurationError(
+            f"ORGKEYS_ROTATION_OVERLAP_HOURS is {value!r}. Write the overlaps on offer, in hours, "
+            "like (0, 1, 24, 168, 720)."
+        )
+    for hours in value:
+        if not _is_whole_number(hours) or not 0 <= hours <= MAX_OVERLAP_HOURS:
+            raise ConfigurationError(
+                f"ORGKEYS_ROTATION_OVERLAP_HOURS holds {hours!r}. Write whole numbers of hours "
+                f"from 0 to {MAX_OVERLAP_HOURS}."
+            )
+    return tuple(sorted(set(value)))
+
+
+def _default_rotation_overlap_hours(
+    value: Any, overlap_hours: tuple[int, ...], *, configured: bool
+) -> int:
+    if _is_whole_number(value) and value in overlap_hours:
+        return int(value)
+    if not configured:
+        return overlap_hours[-1]
+    raise ConfigurationError(
+        f"ORGKEYS_DEFAULT_ROTATION_OVERLAP_HOURS is {value!r}, which is not on offer. Write one of "
+        f"ORGKEYS_ROTATION_OVERLAP_HOURS {overlap_hours}."
     )
 
 

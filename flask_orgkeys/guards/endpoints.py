@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from flask.views import MethodView
 
@@ -16,6 +16,10 @@ from .guard import Guard, guard_on
 if TYPE_CHECKING:
     from flask import Flask
     from werkzeug.routing import Rule
+
+V = TypeVar("V")
+
+_BY_POSSESSION = "__orgkeys_by_possession__"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +40,17 @@ class Route:
         :param prefix: as URL rules are written, like ``"/api"``.
         """
         return f"{self.rule.rstrip('/')}/".startswith(f"{prefix.rstrip('/')}/")
+
+
+def by_possession(view: V) -> V:
+    """Mark a view that acts on the key in the request's body, and on no cookie or header."""
+    setattr(view, _BY_POSSESSION, True)
+    return view
+
+
+def is_by_possession(view: Any) -> bool:
+    """Tell whether a view is marked by :func:`by_possession`."""
+    return getattr(view, _BY_POSSESSION, False) is True
 
 
 def routes_of(app: Flask) -> list[Route]:

@@ -18,6 +18,7 @@ from ..keys.database import UNANSWERED
 from ..state import AppState, state_of
 from .access_rule import reason_to_refuse
 from .current import current_request, outcome_of
+from .expiry_header import announce_end, withdraw_end
 from .wall import organization_in_url
 
 P = ParamSpec("P")
@@ -57,6 +58,7 @@ class Guard:
             reason = self._reason_to_refuse(state, carrier, outcome)
             if reason is not None:
                 return self._refuse(state, reason, outcome.key_id, guarded)
+            announce_end(state, carrier, outcome)
             if is_async:
                 return current_app.ensure_sync(view)(*args, **kwargs)
             return view(*args, **kwargs)
@@ -103,6 +105,7 @@ class Guard:
         Nothing of the host's mostly is, and then an answer made before is as good, for a tenth of
         what it costs to raise: refusals come in floods.
         """
+        withdraw_end(current_request())
         app, realm = state.authenticator.app, state.settings.realm
         is_left_to_host = _is_left_to_host(state, reason, guarded)
         if not is_left_to_host and not signals.request_refused.receivers:

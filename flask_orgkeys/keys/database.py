@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -83,6 +84,8 @@ def is_conflict(error: BaseException) -> bool:
     if isinstance(error, sa.exc.IntegrityError):
         return True
     original = getattr(error, "orig", None)
+    if getattr(original, "sqlite_errorcode", None) == sqlite3.SQLITE_BUSY_SNAPSHOT:
+        return True
     state = getattr(original, "sqlstate", None) or getattr(original, "pgcode", None)
     number = next(iter(getattr(original, "args", ())), None)
     return state in _CONFLICT_STATES or number in _CONFLICT_NUMBERS

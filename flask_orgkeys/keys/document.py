@@ -12,15 +12,13 @@ from .models import ApiKey
 
 def document(key: ApiKey, settings: Settings) -> dict[str, Any]:
     """Return a key as every command gives it with ``--json``."""
-    organization_id = key.organization_id
-    is_plain = isinstance(organization_id, int | str)
     return {
         "id": key.id,
         "name": key.name,
         "start": tokens.start_of(settings.prefix, key.id),
         "scopes": list(key.scopes),
         "status": key.status(datetime.now(UTC)),
-        "organization_id": organization_id if is_plain else str(organization_id),
+        "organization_id": plain_id(key.organization_id),
         "created_at": timestamp(key.created_at),
         "created_by": key.created_by,
         "expires_at": timestamp(key.expires_at),
@@ -28,6 +26,11 @@ def document(key: ApiKey, settings: Settings) -> dict[str, Any]:
         "revoked_at": timestamp(key.revoked_at),
         "revoked_by": key.revoked_by,
     }
+
+
+def plain_id(organization_id: Any) -> int | str:
+    """Return the id of an organisation as JSON can hold it."""
+    return organization_id if isinstance(organization_id, int | str) else str(organization_id)
 
 
 def timestamp(moment: datetime | None) -> str | None:

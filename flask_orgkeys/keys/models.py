@@ -41,6 +41,7 @@ KEY_ROTATED = "rotated"
 PREVIOUS_ENDED = "previous_ended"
 KEY_REVOKED = "revoked"
 KEY_PRUNED = "pruned"
+ACTIONS = (KEY_CREATED, KEY_UPDATED, KEY_ROTATED, PREVIOUS_ENDED, KEY_REVOKED, KEY_PRUNED)
 
 
 # MariaDB drops microseconds from a plain DATETIME.
@@ -322,6 +323,7 @@ def _event_table(db: SQLAlchemy, organization_id: sa.Column[Any], bind_key: str 
         sa.Column("details", sa.JSON(none_as_null=True)),
         sa.UniqueConstraint("organization_id", "id", name="uq_orgkeys_event_organization_id"),
         sa.Index("ix_orgkeys_event_key_id", "organization_id", "key_id"),
+        sa.Index("ix_orgkeys_event_occurred_at", "organization_id", "occurred_at"),
         bind_key=bind_key,
     )
 
@@ -329,7 +331,13 @@ def _event_table(db: SQLAlchemy, organization_id: sa.Column[Any], bind_key: str 
 def _use_table(db: SQLAlchemy, bind_key: str | None) -> sa.Table:
     return db.Table(
         "orgkeys_use",
-        _key_reference(),
+        # Leads the primary key, so that MariaDB takes that for the foreign key's index.
+        sa.Column(
+            "key_id",
+            _exact_text(ID_LENGTH),
+            sa.ForeignKey("orgkeys_key.id", ondelete="CASCADE"),
+            primary_key=True,
+        ),
         sa.Column("endpoint", _exact_text(ENDPOINT_LENGTH), primary_key=True),
         sa.Column("outcome", _exact_text(32), primary_key=True),
         sa.Column("scopes", sa.JSON(none_as_null=True), nullable=False),
@@ -345,7 +353,7 @@ def _use_table(db: SQLAlchemy, bind_key: str | None) -> sa.Table:
 def _notice_table(db: SQLAlchemy, bind_key: str | None) -> sa.Table:
     return db.Table(
         "orgkeys_notice",
-        _key_reference(),
+        sa.Column("key_id", _exact_text(ID_LENGTH), primary_key=True),
         sa.Column("kind", _exact_text(32), primary_key=True),
         sa.Column("ends_at", _TIME),
         sa.Column("days", sa.Integer),
@@ -361,12 +369,6 @@ def _limit_table(db: SQLAlchemy, column_of: Any, bind_key: str | None) -> sa.Tab
         sa.Column("creations", sa.BigInteger, nullable=False),
         bind_key=bind_key,
     )
-
-
-def _key_reference() -> sa.Column[Any]:
-    # Leads the primary key, so that MariaDB takes that for the foreign key's index.
-    reference = sa.ForeignKey("orgkeys_key.id", ondelete="CASCADE")
-    return sa.Column("key_id", _exact_text(ID_LENGTH), reference, primary_key=True)
 
 
 def _map(db: SQLAlchemy, name: str, base: type[Any], table: sa.Table) -> type[Any]:

@@ -20,7 +20,7 @@ from .cleaning import check_idempotency_key, clean_name, clean_note, clean_scope
 from .events import Actor
 from .locks import Locks
 from .models import ACTIVE, KEY_CREATED, ApiKey, Models
-from .organization_ids import LARGEST_INTEGER, can_hold, equals
+from .organization_ids import EVERY_ORGANIZATION, LARGEST_INTEGER, can_hold, equals
 from .selection import Selection
 from .times import to_utc
 
@@ -31,9 +31,6 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import scoped_session
 
     from ..config.settings import Settings
-
-EVERY_ORGANIZATION: Any = object()
-"""In the place of an organisation's id, where all are meant: no id that a host may have lost."""
 
 _KEY_ID = re.compile(tokens.ID_PATTERN)
 
@@ -122,6 +119,7 @@ class Store:
             expires_at=expires_at,
             note=note,
             may_rotate_itself=may_rotate_itself,
+            uses_recorded_since=None if self.settings.last_used_step is None else now,
             idempotency_key=idempotency_key,
         )
         self.session.add(key)

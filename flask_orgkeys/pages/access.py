@@ -8,15 +8,18 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import wraps
 from typing import Any
+from urllib.parse import urlencode
 
 from flask import abort, current_app, redirect, request, session, url_for
 from flask_login import current_user
 from werkzeug.exceptions import HTTPException
 
 from ..authentication.header import carries_bearer
+from ..config.settings import VARIABLES_OF_PAGES
 from ..guards.wall import matched_arguments
 from ..keys.database import UNANSWERED
-from ..keys.redaction import without_secret
+from ..keys.models import ACTOR_LENGTH
+from ..keys.redaction import redacted, without_secret
 from ..state import state_of
 from .language import gettext
 from .list_query import query_of_request
@@ -43,7 +46,21 @@ class Visit:
         return self.mount[state_of().settings.org_arg]
 
     def url(self, endpoint: str, **values: Any) -> str:
-        return url_for(f".{endpoint}", **self.mount, **values)
+        return url_of_page(endpoint, self.mount, **values)
+
+
+def url_of_page(endpoint: str, mount: Mapping[str, Any], **values: Any) -> str:
+    """Return the URL of a page.
+
+    :param mount: the variables of the URL that the pages are mounted at. They may have the name of
+        a query parameter of ours.
+    :param values: ``key_id`` and ``filename`` for the path, others for the query; without those
+        that are ``None``.
+    """
+    in_path = {name: values.pop(name) for name in VARIABLES_OF_PAGES if name in values}
+    path = url_for(f".{endpoint}", **mount, **in_path)
+    query = urlencode({name: value for name, value in values.items() if value is not None})
+    return f"{path}{'&' if '?' in path else '?'}{query}" if query else path
 
 
 def for_administrators(view: View) -> View:
@@ -61,7 +78,7 @@ def for_administrators(view: View) -> View:
             abort(404)
         if any(_holds_secret(text) for pair in request.args.items(multi=True) for text in pair):
             # Before anything makes another URL of it, like that of the sign-in page.
-            return redirect(url_for(".index", **mount, **query_of_request()), 303)
+            return redirect(url_of_page("index", mount, **query_of_request()), 303)
         if not _is_signed_in():
             return current_app.login_manager.unauthorized()  # type: ignore[attr-defined]
         organization = administered_organization(mount[state.settings.org_arg])
@@ -117,6 +134,17 @@ def may_manage(organization: Any) -> bool:
     except Exception:
         logger.exception("the permission checker failed, which denies")
         return False
+
+
+def actor() -> str | None:
+    """Return the current user as the record can hold it, however the host names its users: a
+    revocation never fails for a name.
+    """
+    user_id = current_user.get_id()
+    if user_id is None:
+        return None
+    text = redacted(str(user_id), state_of().settings.prefix)
+    return "".join(c if c.isprintable() else " " for c in text)[:ACTOR_LENGTH]
 
 
 def _holds_secret(text: str) -> bool:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any, Self
 
 from flask import request
 
 from ..keys.models import ACTIVE, REVOKED
+from ..keys.selection import CURRENT
 from ..management import management
 from ..state import state_of
+from .access import Visit
 from .list_query import query_of_request
 from .rows import EXPIRES_SOON, KeyRow
 
@@ -54,6 +55,7 @@ class Page:
 class Listing:
     """What the list shows: its rows, and the query that led to them."""
 
+    visit: Visit
     rows: Sequence[KeyRow]
     page: Page
     query: Mapping[str, str]
@@ -65,10 +67,35 @@ class Listing:
     expiring_soon: int
     """How many keys of the organisation expire within :data:`EXPIRES_SOON`."""
 
+    @property
+    def is_new(self) -> bool:
+        """Whether there is nothing to show, search or filter."""
+        return self.is_empty and not self.query["q"] and self.query["status"] == CURRENT
 
-def listing_of(organization_id: Any, now: datetime) -> Listing:
+    def url(self, **changes: Any) -> str:
+        """Return the URL of this list with other query parameters, from the first page."""
+        query = {**self.query, "q": self.query["q"] or None, **changes}
+        return self.visit.url("index", **query)
+
+    def direction(self, column: str) -> str:
+        """Return the value of ``aria-sort``."""
+        directions = {column: "ascending", f"-{column}": "descending"}
+        return directions.get(self.query["sort"], "none")
+
+    def sort_url(self, column: str, first: str) -> str:
+        """Return the URL that sorts by a column.
+
+        :param first: the sort of the first click; the next one turns it round.
+        """
+        other = column if first.startswith("-") else f"-{column}"
+        return self.url(sort=other if self.query["sort"] == first else first)
+
+
+def listing_of(visit: Visit) -> Listing:
     """Return the page of an organisation's keys that the request asks for."""
     settings = state_of().settings
+    organization_id = visit.organization.id
+    now = visit.now
     query = query_of_request()
     wanted = {"status": query["status"], "search": query["q"]}
     total = management.count_keys(organization_id, **wanted)
@@ -79,6 +106,7 @@ def listing_of(organization_id: Any, now: datetime) -> Listing:
     rows = [KeyRow.of(key, settings, now) for key in keys]
     is_empty = not rows and management.count_keys(organization_id) == 0
     return Listing(
+        visit=visit,
         rows=rows,
         page=page,
         query=query,

@@ -6,7 +6,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
-from flask import Blueprint, Flask, current_app, send_from_directory
+from flask import Blueprint, Flask, current_app, request, send_from_directory
 from jinja2 import BaseLoader, ChoiceLoader, FileSystemLoader, PrefixLoader
 from werkzeug.exceptions import ServiceUnavailable
 from werkzeug.wrappers import Response
@@ -15,15 +15,16 @@ from ..config.settings import DEFAULTS
 from ..errors import RETRY_AFTER_SECONDS, ConfigurationError
 from ..keys.database import UNANSWERED
 from ..state import EXTENSION_NAME, AppState
-from . import views
+from . import key_page, rotation, views
 from .access import for_administrators
 from .headers import add_page_headers
+from .rendering import STATIC_FOLDER, asset_version
 
 logger: logging.Logger = logging.getLogger(__name__)
 
-STATIC_FOLDER = Path(__file__).parent / "static"
 TEMPLATE_FOLDER = Path(__file__).parent / "templates"
 ASSET_MAX_AGE_SECONDS = 3600
+VERSIONED_MAX_AGE_SECONDS = 365 * 24 * 3600
 
 
 def make_blueprint() -> Blueprint:
@@ -37,6 +38,12 @@ def make_blueprint() -> Blueprint:
         ("", "index", views.index, "GET"),
         ("", "create", views.create, "POST"),
         ("/new", "new", views.new, "GET"),
+        ("/<key_id>", "key", key_page.show, "GET"),
+        ("/<key_id>/edit", "edit", key_page.edit, "GET"),
+        ("/<key_id>/edit", "update", key_page.update, "POST"),
+        ("/<key_id>/rotate", "confirm_rotate", rotation.confirm, "GET"),
+        ("/<key_id>/rotate", "rotate", rotation.rotate, "POST"),
+        ("/<key_id>/end-previous", "end_previous", rotation.end_previous, "POST"),
         ("/<key_id>/revoke", "confirm_revoke", views.confirm, "GET"),
         ("/<key_id>/revoke", "revoke", views.revoke, "POST"),
     ):
@@ -89,7 +96,11 @@ def _mounted_without(org_arg: str, *, at: str) -> ConfigurationError:
 
 def _asset(**arguments: Any) -> Response:
     # Not Flask's own static route: it would be handed the organisation, which it does not take.
-    return send_from_directory(STATIC_FOLDER, arguments["filename"], max_age=ASSET_MAX_AGE_SECONDS)
+    filename = arguments["filename"]
+    response = send_from_directory(STATIC_FOLDER, filename, max_age=ASSET_MAX_AGE_SECONDS)
+    if request.args.get("v") == asset_version(filename):
+        response.cache_control.max_age = VERSIONED_MAX_AGE_SECONDS
+    return response
 
 
 def _unavailable(error: Exception) -> Response:

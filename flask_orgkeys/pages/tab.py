@@ -11,6 +11,7 @@ from werkzeug.exceptions import HTTPException
 from ..errors import ConfigurationError
 from ..state import state_of
 from .access import may_manage
+from .rendering import asset_version
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +36,10 @@ def tab_for(organization: Any) -> Tab:
     variables = {variable for rule in rules for variable in rule.arguments}
     values = {k: v for k, v in (request.view_args or {}).items() if k in variables}
     values[state.settings.org_arg] = organization.slug
+    stylesheet = url_for(f"{name}.asset", filename="orgkeys.css", **values)
     return Tab(
         url=url_for(f"{name}.index", **values),
-        stylesheet=url_for(f"{name}.asset", filename="orgkeys.css", **values),
+        stylesheet=f"{stylesheet}?v={asset_version('orgkeys.css')}",
         is_permitted=is_permitted,
         is_current=request.blueprint == name,
     )

@@ -3,32 +3,28 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from flask import (
     abort,
-    current_app,
     make_response,
     redirect,
-    render_template,
     request,
 )
-from flask_login import current_user
 from werkzeug.wrappers import Response
 
 from ..errors import KeyLimitReached, KeyNotFound, ReplayedCreation
-from ..keys.database import committed_if
-from ..keys.selection import STATUSES
 from ..management import management
 from ..state import state_of
-from .access import Visit, administered_organization
-from .example_request import example_request
-from .forms import CreateKeyForm, RevokeKeyForm
-from .language import ngettext
+from .access import Visit, actor
+from .change import committed_change
+from .example_request import example_for
+from .forms import CreateKeyForm, PlainForm
+from .key_page import key_or_404
+from .language import gettext, ngettext
 from .list_query import place_of_request
 from .listing import listing_of
+from .rendering import Page, render_page
 from .rows import KeyRow
 
 if TYPE_CHECKING:
@@ -36,8 +32,6 @@ if TYPE_CHECKING:
     from ..keys.store import IssuedKey
 
 logger: logging.Logger = logging.getLogger(__name__)
-
-T = TypeVar("T")
 
 
 def index(visit: Visit) -> Any:
@@ -57,11 +51,7 @@ def create(visit: Visit) -> Any:
             return redirect(visit.url("index", existing=existing), 303)
         return _render_list(visit, "create", form=form), 422
     try:
-        return _committed(
-            visit,
-            lambda: _create_and_show(visit, form),
-            lock=partial(state_of().keys.locks.hold_creations, visit.organization.id),
-        )
+        return committed_change(visit, lambda: _create_and_show(visit, form))
     except ReplayedCreation as replay:
         return redirect(visit.url("index", existing=replay.key_id), 303)
     except KeyLimitReached as limit:
@@ -88,7 +78,9 @@ def _create_and_show(visit: Visit, form: CreateKeyForm) -> Response:
         name=form.name.data,
         scopes=form.scopes.data,
         expires_at=form.expires_at,
-        created_by=current_user.get_id(),
+        note=form.note.data,
+        created_by=actor(),
+        may_rotate_itself=form.may_rotate_itself.data,
         idempotency_key=form.idempotency_key,
     )
     # Rendered before the commit: a page that fails leaves no key that nobody has seen.
@@ -96,68 +88,57 @@ def _create_and_show(visit: Visit, form: CreateKeyForm) -> Response:
 
 
 def confirm(visit: Visit, key_id: str) -> Any:
-    key = _key_or_404(visit, key_id)
+    key = key_or_404(visit, key_id)
     if key.revoked_at is not None:
         return redirect(visit.url("index", revoked=key_id), 303)
-    return _render_list(visit, "revoke", key=_row(key, visit), form=RevokeKeyForm())
+    return _render_list(visit, "revoke", key=_row(key, visit), form=PlainForm())
 
 
 def revoke(visit: Visit, key_id: str) -> Any:
-    key = _key_or_404(visit, key_id)
-    form = RevokeKeyForm()
+    key = key_or_404(visit, key_id)
+    form = PlainForm()
     if not form.validate_on_submit():
         return _render_list(visit, "revoke", key=_row(key, visit), form=form), 422
     organization_id = visit.organization.id
-    actor = current_user.get_id()
     try:
-        _committed(
+        committed_change(
             visit,
-            lambda: management.revoke_key(organization_id, key_id, revoked_by=actor),
-            lock=partial(state_of().keys.locks.hold_key, organization_id, key_id),
+            lambda: management.revoke_key(organization_id, key_id, revoked_by=actor()),
+            key_id=key_id,
         )
     except KeyNotFound:
         abort(404)
     return redirect(visit.url("index", revoked=key_id, **place_of_request()), 303)
 
 
-def _committed(visit: Visit, change: Callable[[], T], *, lock: Callable[[], object]) -> T:
-    """Make a change and commit it, if the user still has the permission once it has its locks."""
-    return committed_if(
-        state_of().host.session,
-        change,
-        lock=lock,
-        ask=partial(administered_organization, visit.slug),
-    )
-
-
 def _render_created(visit: Visit, issued: IssuedKey) -> Response:
     # The token stays inside of ``issued``, whose repr leaves it out: error trackers send the local
     # variables of every frame.
-    example = example_request(
-        current_app._get_current_object(),  # type: ignore[attr-defined]
-        issued.key.scopes,
-        request.host_url,
-        {state_of().settings.org_arg: str(visit.slug)},
-    )
+    example = example_for(visit, issued.key.scopes)
     return make_response(
         _render_list(visit, "created", key=_row(issued.key, visit), issued=issued, example=example)
     )
 
 
 def _render_list(visit: Visit, dialog: str | None = None, **context: Any) -> str:
-    state = state_of()
-    return render_template(
-        "orgkeys/list.html",
-        base_template=state.settings.base_template,
-        organization=visit.organization,
-        visit=visit,
-        listing=listing_of(visit.organization.id, visit.now),
-        place=place_of_request(),
-        notice=_notice(visit),
-        statuses=STATUSES,
-        dialog=dialog,
-        **context,
+    return render_page(
+        Page(
+            visit=visit,
+            title=_title(dialog, context.get("key")),
+            body="list",
+            dialog=dialog,
+            listing=listing_of(visit),
+            notice=_notice(visit),
+            **context,
+        )
     )
+
+
+def _title(dialog: str | None, key: KeyRow | None) -> str:
+    if dialog == "revoke" and key is not None:
+        return gettext("Revoke %(name)s?", name=key.name)
+    titles = {"create": gettext("Create API key"), "created": gettext("API key created")}
+    return titles.get(dialog or "", gettext("API keys"))
 
 
 def _notice(visit: Visit) -> dict[str, str] | None:
@@ -170,13 +151,6 @@ def _notice(visit: Visit) -> dict[str, str] | None:
         if key is not None and (kind == "existing" or key.revoked_at is not None):
             return {"kind": kind, "name": key.name}
     return None
-
-
-def _key_or_404(visit: Visit, key_id: str) -> ApiKey:
-    key = management.get_key(visit.organization.id, key_id)
-    if key is None:
-        abort(404)
-    return key
 
 
 def _row(key: ApiKey, visit: Visit) -> KeyRow:

@@ -37,7 +37,10 @@ class TestOptions:
             "EXPIRY_DAYS": (30, 60, 90, 365),
             "DEFAULT_EXPIRY_DAYS": 90,
             "ALLOW_NO_EXPIRY": True,
+            "ROTATION_OVERLAP_HOURS": (0, 1, 24, 168, 720),
+            "DEFAULT_ROTATION_OVERLAP_HOURS": 168,
             "LAST_USED_SECONDS": 60,
+            "RECORD_CLIENTS": True,
             "MAX_KEYS": None,
             "PEPPERS": (),
             "REALM": None,
@@ -53,7 +56,10 @@ class TestOptions:
             expiry_days=(30, 60, 90, 365),
             default_expiry_days=90,
             allow_no_expiry=True,
+            rotation_overlap_hours=(0, 1, 24, 168, 720),
+            default_rotation_overlap_hours=168,
             last_used_step=timedelta(seconds=60),
+            record_clients=True,
             max_keys=None,
             peppers=(),
             realm="the app",
@@ -73,8 +79,12 @@ class TestOptions:
             ("DEFAULT_EXPIRY_DAYS", 365, "default_expiry_days", 365),
             ("DEFAULT_EXPIRY_DAYS", None, "default_expiry_days", None),
             ("ALLOW_NO_EXPIRY", False, "allow_no_expiry", False),
+            ("ROTATION_OVERLAP_HOURS", [24, 0, 24, 168], "rotation_overlap_hours", (0, 24, 168)),
+            ("ROTATION_OVERLAP_HOURS", (8_760, 168), "rotation_overlap_hours", (168, 8_760)),
+            ("DEFAULT_ROTATION_OVERLAP_HOURS", 0, "default_rotation_overlap_hours", 0),
             ("LAST_USED_SECONDS", None, "last_used_step", None),
             ("LAST_USED_SECONDS", 1, "last_used_step", timedelta(seconds=1)),
+            ("RECORD_CLIENTS", False, "record_clients", False),
             ("MAX_KEYS", 1, "max_keys", 1),
             ("MAX_KEYS", None, "max_keys", None),
             ("PEPPERS", [], "peppers", ()),
@@ -123,7 +133,20 @@ class TestOptions:
                 ("DEFAULT_EXPIRY_DAYS", value, "Write one of ORGKEYS_EXPIRY_DAYS (30, 60, 90, 365)")
                 for value in (31, 0, "90", 90.0, True)
             ),
+            *(
+                ("ROTATION_OVERLAP_HOURS", value, "overlaps on offer")
+                for value in ((), None, "24", 24, {24: 1})
+            ),
+            *(
+                ("ROTATION_OVERLAP_HOURS", value, "whole numbers of hours")
+                for value in ((-1,), (8_761,), (1.5,), ("24",), (True,), (None,))
+            ),
+            *(
+                ("DEFAULT_ROTATION_OVERLAP_HOURS", value, "Write one of ORGKEYS_ROTATION_OVERLAP")
+                for value in (2, None, "168", 168.0, False)
+            ),
             *(("ALLOW_NO_EXPIRY", value, "Write True or False") for value in (None, 0, 1, "no")),
+            *(("RECORD_CLIENTS", value, "Write True or False") for value in (None, 0, 1, "no")),
             *(
                 ("LAST_USED_SECONDS", value, "Write a whole number from 1")
                 for value in (0, -1, 1.5, "60", True, 10**10, timedelta(seconds=60))
@@ -178,6 +201,9 @@ class TestOptions:
 
     def test_other_lifetimes_without_a_default_preselect_the_longest(self) -> None:
         assert read(EXPIRY_DAYS=(7, 14)).default_expiry_days == 14
+
+    def test_other_overlaps_without_a_default_preselect_the_longest(self) -> None:
+        assert read(ROTATION_OVERLAP_HOURS=(0, 24)).default_rotation_overlap_hours == 24
 
     def test_an_app_name_that_is_no_realm_asks_for_one(self) -> None:
         with pytest.raises(ConfigurationError, match="ORGKEYS_REALM is 'büro'"):

@@ -45,6 +45,8 @@ def see_everything(host: Host) -> dict[str, str]:
         "empty": host.client("bea").get(LIST.replace("acme", "beta")).text,
         "create": client.get(f"{LIST}/new").text,
         "created": client.post(LIST, data=FORM).text,
+        "key": client.get(f"{LIST}/{key_id}").text,
+        "edit": client.get(f"{LIST}/{key_id}/edit").text,
         "revoke": client.get(f"{LIST}/{key_id}/revoke").text,
         "tab": tab,
     }
@@ -75,13 +77,14 @@ def test_ours_stays_within_reach(host: Host, name: str) -> None:
 
 BLOCKS = {
     # block: (template, the pages that show it)
-    "orgkeys_heading": ("list", {"list", "empty", "create", "created", "revoke"}),
-    "orgkeys_lead": ("list", {"list", "empty", "create", "created", "revoke"}),
-    "orgkeys_empty": ("list", {"empty"}),
-    "orgkeys_columns": ("list", {"list", "create", "created", "revoke"}),
-    "orgkeys_cells": ("list", {"list", "create", "created", "revoke"}),
-    "orgkeys_actions": ("list", {"list", "create", "created", "revoke"}),
+    "orgkeys_heading": ("_list", {"list", "empty", "create", "created", "revoke"}),
+    "orgkeys_lead": ("_list", {"list", "empty", "create", "created", "revoke"}),
+    "orgkeys_empty": ("_list", {"empty"}),
+    "orgkeys_columns": ("_table", {"list", "create", "created", "revoke"}),
+    "orgkeys_cells": ("_table", {"list", "create", "created", "revoke"}),
+    "orgkeys_actions": ("_table", {"list", "create", "created", "revoke"}),
     "orgkeys_create": ("_create", {"create"}),
+    "orgkeys_edit": ("_edit", {"edit"}),
     "orgkeys_snippets": ("_created", {"created"}),
     "orgkeys_revoke": ("_revoke", {"revoke"}),
 }
@@ -102,10 +105,10 @@ def test_a_block_is_filled_by_the_host(host: Host, block: str) -> None:
 
 def test_the_block_of_a_row_knows_the_row(host: Host) -> None:
     template = (
-        '{% extends "!orgkeys/list.html" %}'
+        '{% extends "!orgkeys/_table.html" %}'
         '{% block orgkeys_actions %}<a href="/audit/{{ row.id }}">{{ row.name }}</a>{% endblock %}'
     )
-    with_templates(host, {"orgkeys/list.html": template})
+    with_templates(host, {"orgkeys/_table.html": template})
     _, key_id = host.issue(name="storefront")
     page = BeautifulSoup(host.client("ada").get(LIST).text, "html.parser")
     (link,) = page.select("td.orgkeys-action a")
