@@ -68,7 +68,7 @@ ACCEPTED_NAMES = (
     ("e\u0301" * 100, "é" * 100),
     ("한" * 100, "한" * 100),
     ("<b>&amp;'\"</b> {{ 7 * 7 }} %s ${x}", "<b>&amp;'\"</b> {{ 7 * 7 }} %s ${x}"),
-    ("שלום \u202e txet", "שלום \u202e txet"),
+    ("שלום עולם", "שלום עולם"),
     ("'; DROP TABLE orgkeys_key; --", "'; DROP TABLE orgkeys_key; --"),
 )
 # With words of the error beside the field.
@@ -85,6 +85,8 @@ REFUSED_NAMES = (
     ("a\x7fb", "control characters"),
     ("a\u0085b", "control characters"),
     ("a\u2028b", "control characters"),
+    ("שלום \u202e txet", "control characters"),
+    ("a\u200bb", "control characters"),
 )
 
 
