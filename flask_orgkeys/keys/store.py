@@ -20,7 +20,7 @@ from .cleaning import check_idempotency_key, clean_name, clean_note, clean_scope
 from .events import Actor
 from .locks import Locks
 from .models import ACTIVE, IDEMPOTENCY_KEY, KEY_CREATED, KEY_PRUNED, ApiKey, Models
-from .organization_ids import EVERY_ORGANIZATION, LARGEST_INTEGER, check_id, equals
+from .organization_ids import EVERY_ORGANIZATION, LARGEST_INTEGER, check_id, check_new_id, equals
 from .selection import Selection
 from .times import to_utc
 
@@ -72,8 +72,14 @@ class Store:
 
         :raises ValueError: if the column cannot hold it.
         """
-        dialect = self.session.get_bind(mapper=self.models.ApiKey).dialect
-        check_id(self.models.key_table.c.organization_id, organization_id, dialect)
+        check_id(self._organization_column, organization_id, self._dialect())
+
+    @property
+    def _organization_column(self) -> sa.Column[Any]:
+        return self.models.key_table.c.organization_id
+
+    def _dialect(self) -> sa.Dialect:
+        return self.session.get_bind(mapper=self.models.ApiKey).dialect
 
     def create(
         self,
@@ -99,7 +105,7 @@ class Store:
         :raises KeyLimitReached: at ``ORGKEYS_MAX_KEYS`` live keys.
         :raises ReplayedCreation: if the idempotency key has made a key already.
         """
-        self.check_organization(organization_id)
+        check_new_id(self._organization_column, organization_id, self._dialect())
         name = clean_name(name)
         note = clean_note(note)
         held = clean_scopes(scopes, self.settings)

@@ -564,7 +564,7 @@ class TestList:
     @staticmethod
     def stock(host: Host, count: int) -> None:
         """Put keys in, with names in the order of their number, in one statement."""
-        from flask_orgkeys.keys.cleaning import fold
+        from flask_orgkeys.keys.texts import fold
 
         table = host.db.metadata.tables["orgkeys_key"]
         rows = [

@@ -16,9 +16,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from werkzeug.test import TestResponse
 
-from flask_orgkeys.keys.cleaning import LONGEST_SEARCH, clean_name, fold
+from flask_orgkeys.keys.cleaning import LONGEST_SEARCH, clean_name
 from flask_orgkeys.keys.models import NAME_LENGTH
 from flask_orgkeys.keys.redaction import without_secret
+from flask_orgkeys.keys.texts import fold
 
 from ..conftest import MakeHost
 from ..host import SCOPES, Host, listed_names
@@ -134,7 +135,7 @@ class TestName:
         assert perf_counter() - begin < 2
 
     def test_other_than_text(self, host: Host) -> None:
-        with pytest.raises(ValueError, match="is a text"):
+        with pytest.raises(ValueError, match="must be text"):
             host.issue(name=5)  # type: ignore[arg-type]
 
     @given(st.text(min_size=1, max_size=450))
