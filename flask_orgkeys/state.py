@@ -29,7 +29,8 @@ class AppState:
     :param keys: its stored keys.
     :param blueprint: the settings pages, mounted or not.
     :param recorder: of the uses of keys.
-    :param left_to_host: by endpoint, guarded view and refusal: whether the host answers it.
+    :param refusals: by endpoint, refusal and scopes: the answer, ``None`` if the host's error
+        handler gives it.
     :param last_guards: by guarded view, endpoint and method: whether no guard comes after it.
     """
 
@@ -39,7 +40,7 @@ class AppState:
     authenticator: Authenticator
     recorder: UseRecorder
     blueprint: Blueprint
-    left_to_host: dict[tuple[Any, ...], bool] = field(default_factory=dict)
+    refusals: dict[tuple[Any, ...], Any] = field(default_factory=dict)
     last_guards: WeakKeyDictionary[Any, dict[tuple[str, str], bool]] = field(
         # Weak, for a guard may be made within a request, and is of no use after it.
         default_factory=WeakKeyDictionary

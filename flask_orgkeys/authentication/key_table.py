@@ -41,19 +41,26 @@ class StoredKey(NamedTuple):
     previous_digest: str | None
     previous_until: datetime | None
     previous_used_at: datetime | None
-    rotated_at: datetime | None
-    confirmed_at: datetime | None
+    unconfirmed_since: datetime | None
+    """The last rotation, until the new secret is used."""
 
     def is_ahead_of(self, other: StoredKey) -> bool:
-        """Tell whether a revocation, a rotation or the end of the secret before came since
-        ``other`` was read.
+        """Tell whether a revocation, a rotation or the end of the secret before came after
+        ``other``, which may be of a transaction that sees the past, or has changes of its own.
         """
         if self.revoked_at is not None:
             return True
-        if self.rotated_at is None or self.rotated_at == other.rotated_at:
-            ends = self.previous_until, other.previous_until
-            return ends[0] is not None and ends[1] is not None and ends[0] < ends[1]
-        return other.rotated_at is None or self.rotated_at > other.rotated_at
+        if self.digest == other.digest:
+            return _is_later(other.previous_until, self.previous_until)
+        if self.digest == other.previous_digest:
+            return False
+        if other.unconfirmed_since is not None and self.previous_digest == other.previous_digest:
+            return _is_later(self.unconfirmed_since, other.unconfirmed_since)
+        return True
+
+
+def _is_later(moment: datetime | None, than: datetime | None) -> bool:
+    return moment is not None and than is not None and moment > than
 
 
 class KeyTable:
@@ -68,7 +75,12 @@ class KeyTable:
 
     def _compile(self, models: Models, dialect: Dialect) -> None:
         key = models.key_table.c
-        columns = [_readable(key[name], dialect) for name in StoredKey._fields]
+        unconfirmed_since = sa.case((key.confirmed_at.is_(None), key.rotated_at))
+        computed = {"unconfirmed_since": unconfirmed_since.label("unconfirmed_since")}
+        columns = [
+            _readable(computed[name] if name in computed else key[name], dialect)
+            for name in StoredKey._fields
+        ]
         key_id = sa.bindparam("key_id", type_=key.id.type)
         self._processors = [
             (index, process) for index, (_, process) in enumerate(columns) if process is not None
@@ -102,7 +114,7 @@ class KeyTable:
 
 
 def _readable(
-    column: sa.Column[Any], dialect: Dialect
+    column: sa.ColumnElement[Any], dialect: Dialect
 ) -> tuple[sa.ColumnElement[Any], Callable[[Any], Any] | None]:
     """Return what to select for a column, and what makes its value of the driver's, where that is
     not NULL.

@@ -114,6 +114,12 @@ OPTIONS: Mapping[str, Option] = MappingProxyType(
             "`str`; printable ASCII",
             "The realm in the `WWW-Authenticate` challenge. `None`: the name of the app.",
         ),
+        "PROBLEM_DETAILS": Option(
+            "host",
+            '`"host"` or `"always"`',
+            'Who writes the body of a refusal. `"host"`: an error handler of yours, if there is '
+            'one for it. `"always"`: the problem document, whatever handlers there are.',
+        ),
         "BASE_TEMPLATE": Option(
             "orgkeys/base.html",
             "`str`",

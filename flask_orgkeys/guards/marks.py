@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from flask.views import MethodView
@@ -28,3 +28,14 @@ def layers_of(view: Any, method: str) -> Iterator[Any]:
         if handler is None and method == "HEAD":
             handler = getattr(view_class, "get", None)
         yield handler
+    yield from _method_decorators(view_class, method)
+
+
+def _method_decorators(view_class: Any, method: str) -> Iterable[Any]:
+    """Return the decorators that class frameworks like Flask-RESTful put around each method as they
+    call it.
+    """
+    decorators = getattr(view_class, "method_decorators", ())
+    if isinstance(decorators, Mapping):
+        decorators = decorators.get(method.lower(), ())
+    return decorators if isinstance(decorators, (list, tuple)) else ()

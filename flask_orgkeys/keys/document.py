@@ -25,6 +25,11 @@ def document(key: ApiKey, settings: Settings) -> dict[str, Any]:
         "last_used_at": timestamp(key.last_used_at),
         "revoked_at": timestamp(key.revoked_at),
         "revoked_by": key.revoked_by,
+        "may_rotate_itself": bool(key.may_rotate_itself),
+        "rotated_at": timestamp(key.rotated_at),
+        "confirmed_at": timestamp(key.confirmed_at),
+        "previous_until": timestamp(key.previous_until),
+        "previous_used_at": timestamp(key.previous_used_at),
     }
 
 

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from .. import signals, tokens
-from ..errors import KeyEnded, KeyNotFound, RotationConflict
+from ..errors import KeyEnded, KeyNotFound, RotationConflict, RotationNotAllowed
 from .database import is_conflict
 from .document import timestamp
+from .ending import revoke
 from .models import ACTIVE, KEY_ROTATED, PREVIOUS_ENDED, ApiKey
 from .store import IssuedKey
 from .times import as_utc, is_past, to_utc
@@ -57,6 +58,23 @@ class Terms:
         return cls(overlap, expires_at)
 
 
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """The state of a key's rotation as authentication read it.
+
+    :param is_previous: whether the request was sent with the secret before.
+    :param unconfirmed_since: the last rotation, if its new secret was not used yet.
+    """
+
+    is_previous: bool
+    unconfirmed_since: datetime | None
+
+    def is_before_rotation_of(self, key: ApiKey) -> bool:
+        """Tell whether the key was rotated since, and its new secret not used."""
+        is_other = self.unconfirmed_since != key.rotated_at
+        return key.confirmed_at is None and (not self.is_previous or is_other)
+
+
 def rotate(
     store: Store,
     organization_id: Any,
@@ -78,6 +96,61 @@ def rotate(
     terms = Terms.checked(store, overlap, expires_at)
     key = _locked(store, organization_id, key_id, after)
     return _replace_secret(store, key, terms, actor, keeps_previous=_is_unconfirmed(key))
+
+
+def rotate_by_holder(
+    store: Store,
+    organization_id: Any,
+    token: tokens.Token,
+    *,
+    overlap: timedelta,
+    actor: Actor,
+    seen: Seen,
+) -> IssuedKey:
+    """Give a key a new secret at the request of its holder, and flush. The new expiry keeps the
+    length that the key had.
+
+    The request is itself the first use of the secret that it was sent with, so the current one
+    moves up. With the secret before, a holder recovers from a lost answer, until the first use of
+    the new one.
+
+    :param token: the key as the request carries it.
+    :param seen: the state of the rotation when the request was authenticated.
+    :raises RotationNotAllowed: if the key may not rotate itself, or not by this secret.
+    :raises KeyNotFound: as :func:`rotate` does.
+    :raises KeyEnded: as :func:`rotate` does.
+    :raises RotationConflict: as :func:`rotate` does.
+    """
+    key = _locked(store, organization_id, token.id, after=None)
+    now = datetime.now(UTC)
+    digest = _digest_of(store, key, token)
+    is_recovery = digest is not key.digest
+    if is_recovery and seen.is_before_rotation_of(key):
+        raise RotationConflict(key.id)
+    may_recover = has_living_previous(key, now) and _is_unconfirmed(key)
+    if not key.may_rotate_itself or digest is None or (is_recovery and not may_recover):
+        raise RotationNotAllowed
+    terms = Terms(overlap, _as_long_as_before(key, now))
+    return _replace_secret(store, key, terms, actor, keeps_previous=is_recovery)
+
+
+def end_by_holder(store: Store, token: tokens.Token, *, actor: Actor) -> bool:
+    """Revoke the key of a current secret, or end a secret before alone, and flush.
+
+    :return: whether the secret is one of the key's. If not, nothing happens.
+    """
+    key = store.session.get(store.models.ApiKey, token.id, populate_existing=True)
+    if key is None or _digest_of(store, key, token) is None:
+        return False
+    # Again under the lock: a rotation may have moved the secret up, and the key goes on then.
+    store.locks.hold_sqlite()
+    store.session.refresh(key, with_for_update=True)
+    digest = _digest_of(store, key, token)
+    if digest is not None and digest is key.digest:
+        revoke(store, key.organization_id, key.id, actor=actor)
+    elif digest is not None:
+        end_previous(store, key.organization_id, key.id, actor=actor, digest=digest)
+    return digest is not None
 
 
 def end_previous(
@@ -144,6 +217,21 @@ def ends_oldest(key: ApiKey, now: datetime) -> bool:
     its place.
     """
     return has_living_previous(key, now) and not _is_unconfirmed(key)
+
+
+def _digest_of(store: Store, key: ApiKey, token: tokens.Token) -> str | None:
+    peppers = store.settings.peppers
+    return tokens.matching(token.secret, key.digest, key.previous_digest, peppers)
+
+
+def _as_long_as_before(key: ApiKey, now: datetime) -> datetime | None:
+    """Return the expiry that gives a key as long as it had from its last rotation or creation."""
+    if key.expires_at is None:
+        return None
+    try:
+        return now + (key.expires_at - (key.rotated_at or key.created_at))
+    except OverflowError:
+        return key.expires_at
 
 
 def _rotation_of(marker: str) -> datetime | None:
