@@ -8,11 +8,13 @@ from typing import Any
 
 from flask import has_request_context, request
 
-from .keys import ending, rotation, updating
+from .keys import activity, ending, rotation, updating, uses
+from .keys.activity import EventFilter
 from .keys.events import Actor
-from .keys.models import ApiKey
+from .keys.models import ApiKey, KeyEvent, KeyUse
+from .keys.organization_ids import EVERY_ORGANIZATION
 from .keys.selection import Selection
-from .keys.store import EVERY_ORGANIZATION, IssuedKey
+from .keys.store import IssuedKey
 from .keys.updating import UNCHANGED, Unchanged
 from .state import state_of
 
@@ -136,6 +138,64 @@ class Management:
         """
         selection = Selection(status=status, search=search, expires_before=expires_before)
         return state_of().keys.count(organization_id, selection, now=datetime.now(UTC))
+
+    def list_uses(self, organization_id: Any, key_id: str) -> Sequence[KeyUse]:
+        """Return the uses of a key as far as they were recorded, newest first: a row for each
+        endpoint and outcome.
+
+        :param key_id: the public id.
+        :return: instances of ``orgkeys.KeyUse``.
+        :raises ValueError: if an argument is not as described.
+        :raises flask_orgkeys.errors.KeyNotFound: if the organisation has no such key.
+
+        .. versionadded:: 0.1.0
+        """
+        return uses.list_uses(state_of().keys, organization_id, key_id)
+
+    def list_events(
+        self,
+        organization_id: Any,
+        *,
+        key_id: str | None = None,
+        action: str | None = None,
+        since: datetime | None = None,
+        search: str = "",
+        limit: int | None = None,
+        offset: int = 0,
+    ) -> Sequence[KeyEvent]:
+        """Return the audit record of the organisation, newest first.
+
+        :param key_id: only the events of this key. The events of a pruned key stay.
+        :param action: only events of this action, such as ``"revoked"``.
+        :param since: an aware time; earlier events are left out.
+        :param search: the start of a key's id, or a part of the name of a key or of an actor.
+        :return: instances of ``orgkeys.KeyEvent``. There are none for a key of another
+            organisation.
+        :raises ValueError: for another action, a time without a zone, or a negative limit or
+            offset.
+
+        .. versionadded:: 0.1.0
+        """
+        selected = EventFilter(key_id, action, since, search)
+        return activity.list_events(
+            state_of().keys, organization_id, selected, limit=limit, offset=offset
+        )
+
+    def count_events(
+        self,
+        organization_id: Any,
+        *,
+        key_id: str | None = None,
+        action: str | None = None,
+        since: datetime | None = None,
+        search: str = "",
+    ) -> int:
+        """Return the number of events that :meth:`list_events` would return without a limit.
+
+        .. versionadded:: 0.1.0
+        """
+        selected = EventFilter(key_id, action, since, search)
+        return activity.count_events(state_of().keys, organization_id, selected)
 
     def list_keys_created_by(self, created_by: str, *, status: str = "current") -> Sequence[ApiKey]:
         """Return the keys that a user created, in every organisation, newest first.

@@ -38,6 +38,22 @@ class StoredKey(NamedTuple):
     expires_at: datetime | None
     last_used_at: datetime | None
     revoked_at: datetime | None
+    previous_digest: str | None
+    previous_until: datetime | None
+    previous_used_at: datetime | None
+    rotated_at: datetime | None
+    confirmed_at: datetime | None
+
+    def is_ahead_of(self, other: StoredKey) -> bool:
+        """Tell whether a revocation, a rotation or the end of the secret before came since
+        ``other`` was read.
+        """
+        if self.revoked_at is not None:
+            return True
+        if self.rotated_at is None or self.rotated_at == other.rotated_at:
+            ends = self.previous_until, other.previous_until
+            return ends[0] is not None and ends[1] is not None and ends[0] < ends[1]
+        return other.rotated_at is None or self.rotated_at > other.rotated_at
 
 
 class KeyTable:

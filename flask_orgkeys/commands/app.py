@@ -1,4 +1,4 @@
-"""The commands ``flask orgkeys ...``, with those on a key at hand, on all keys, and on the app."""
+"""Commands on a key at hand, on all keys, and on the app."""
 
 from __future__ import annotations
 
@@ -31,16 +31,17 @@ LONGEST_INPUT_BYTES = 4096
 
 @commands.command("verify")
 @click.argument("refused", metavar="", nargs=-1)
-@click.option("--scope", "scopes", multiple=True, help="That it has to hold. May be repeated.")
-@click.option("--organization", help="Whose it has to be, as the URL names it.")
+@click.option("--scope", "scopes", multiple=True, help="A scope that the key must hold.")
+@click.option("--organization", help="The organisation that the key must belong to.")
 @as_json
 def verify(
     refused: tuple[str, ...], scopes: tuple[str, ...], organization: str | None, as_json: bool
 ) -> None:
-    """Read a key from standard input, and say whose it is and whether it would pass.
+    """Tell whether a key on standard input is valid.
 
-    The key is no argument, for those end in the shell's history, and is not printed. This is no use
-    of it. Exits with 1 where it would not pass.
+    Shows the key's organisation, name and state. The key is no argument, because arguments stay in
+    the shell's history. It is not printed, and this is no use of it. The exit code is 1 if the key
+    is refused.
     """
     if refused:
         # Without what it was, which click would repeat.
@@ -75,15 +76,21 @@ def verify(
     required=True,
     help="Only keys that were revoked or expired longer ago.",
 )
-@click.option("--batch", type=click.IntRange(1, 10_000), default=500, show_default=True)
-@click.option("--dry-run", is_flag=True, help="Say how many, and delete none.")
+@click.option(
+    "--batch",
+    type=click.IntRange(1, 10_000),
+    default=500,
+    show_default=True,
+    help="Keys per transaction.",
+)
+@click.option("--dry-run", is_flag=True, help="Count the keys, and delete none.")
 @by
 @as_json
 def prune(older_than: int, batch: int, dry_run: bool, by: str | None, as_json: bool) -> None:
-    """Delete the rows of keys that ended long ago, in every organisation.
+    """Delete the rows of keys that ended long ago.
 
-    The audit record of each stays. Each batch is a transaction of its own, so that this can be
-    stopped, and run again, at any time.
+    In every organisation. The audit record of each key stays. Each batch is a transaction of its
+    own, so you can stop this at any time, and run it again.
     """
     actor = by or login_name()
     ended_before = datetime.now(UTC) - timedelta(days=older_than)
@@ -107,17 +114,21 @@ def prune(older_than: int, batch: int, dry_run: bool, by: str | None, as_json: b
 
 
 @commands.command("routes")
-@click.option("--under", metavar="PATH", multiple=True, help="Where the API is. May be repeated.")
+@click.option("--under", metavar="PATH", multiple=True, help="A path of the API.")
 @click.option(
-    "--open", "open_", metavar="ENDPOINT", multiple=True, help="One that needs no key on purpose."
+    "--open",
+    "open_",
+    metavar="ENDPOINT",
+    multiple=True,
+    help="An endpoint that is open on purpose; repeatable.",
 )
 @as_json
 def routes(under: tuple[str, ...], open_: tuple[str, ...], as_json: bool) -> None:
-    """Show every endpoint with the scopes that it demands, and the scopes that none demands.
+    """List the endpoints with the scopes that they require.
 
-    With --under, an endpoint is one of the API where its URL rule is PATH or goes on from it, as
-    "/api" and "/api/o/<org_slug>" do. Exits with 1 where one of them takes requests without a key,
-    but for those that --open names, or where there is none.
+    Also lists the scopes that no endpoint requires. With --under, shows only endpoints of the API:
+    PATH itself and the URL rules below it, as "/api/o/<org_slug>" is below "/api". The exit code is
+    1 if one of them needs no key and is not named by --open, or if there is none.
     """
     app = current_app._get_current_object()  # type: ignore[attr-defined]
     every, unused = routes_of(app), unused_scopes(app)
@@ -155,9 +166,9 @@ def routes(under: tuple[str, ...], open_: tuple[str, ...], as_json: bool) -> Non
 )
 @as_json
 def check(accepted: tuple[str, ...], as_json: bool) -> None:
-    """Name what is weak or missing in the app's set-up, with the remedy.
+    """Find weaknesses in the app's set-up, with their remedies.
 
-    Exits with 1 if something is unsafe.
+    The exit code is 1 if something is unsafe.
     """
     unknown = [name for name in accepted if name.partition(":")[0] not in KINDS]
     if unknown:
@@ -188,9 +199,10 @@ def check(accepted: tuple[str, ...], as_json: bool) -> None:
     type=click.Choice(tuple(FORMATS)),
     default="gitleaks",
     show_default=True,
+    help="The scanner.",
 )
 def print_scan_rule(format_name: str) -> None:
-    """Print the rule by which a secret scanner finds this app's keys."""
+    """Print a rule for secret scanners that finds this app's keys."""
     click.echo(scan_rule(format_name, state_of().settings.prefix), nl=False)
 
 

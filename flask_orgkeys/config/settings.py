@@ -48,6 +48,7 @@ class Settings:
     rotation_overlap_hours: tuple[int, ...]
     default_rotation_overlap_hours: int
     last_used_step: timedelta | None
+    record_clients: bool
     notice_days: tuple[int, ...]
     expiry_header: bool
     max_keys: int | None
@@ -95,6 +96,7 @@ class Settings:
                 configured="ORGKEYS_DEFAULT_ROTATION_OVERLAP_HOURS" in config,
             ),
             last_used_step=None if seconds is None else timedelta(seconds=seconds),
+            record_clients=_boolean("RECORD_CLIENTS", options["RECORD_CLIENTS"]),
             notice_days=_notice_days(options["NOTICE_DAYS"]),
             expiry_header=_boolean("EXPIRY_HEADER", options["EXPIRY_HEADER"]),
             max_keys=_positive_or_none("MAX_KEYS", options["MAX_KEYS"]),

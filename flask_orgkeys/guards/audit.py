@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from flask.views import View
 
-from .endpoints import guard_of, guarded_rules, is_by_possession, layers_of, wall_of
+from .endpoints import guard_of, guarded_rules, is_by_possession, wall_of
 from .guard import guard_on, guarded_functions
+from .marks import layers_of
 
 if TYPE_CHECKING:
     from flask import Flask

@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple, cast
 
-from flask import Flask, Request, has_request_context, request, request_tearing_down
+from flask import (
+    Flask,
+    Request,
+    Response,
+    after_this_request,
+    has_request_context,
+    request,
+    request_tearing_down,
+)
 from flask import globals as globals_of_flask
 from werkzeug.local import LocalProxy
 
 from .. import signals
 from ..authentication.outcome import Accepted, AuthenticatedKey, Rejected
 from ..state import AppState, state_of
+from .marks import leads_to_guard
 from .wall import loaded_organizations
 
 _OUTCOMES = "_orgkeys_outcomes"
@@ -59,7 +69,7 @@ def outcome_of(state: AppState, carrier: Request) -> Accepted | Rejected:
         outcomes[app] = outcome
         if isinstance(outcome, Accepted):
             try:
-                _note_accepted(app, outcome)
+                _note_accepted(state, carrier, outcome)
             except BaseException as error:
                 outcomes[app] = Vetoed(error)
                 raise
@@ -68,11 +78,29 @@ def outcome_of(state: AppState, carrier: Request) -> Accepted | Rejected:
     return outcome
 
 
-def _note_accepted(app: Flask, outcome: Accepted) -> None:
-    if outcome.has_use and _is_in_older_app_context():
-        request_tearing_down.connect(_write_waiting_uses, app)
+def _note_accepted(state: AppState, carrier: Request, outcome: Accepted) -> None:
+    app = state.authenticator.app
+    if outcome.has_use:
+        view = app.view_functions.get(carrier.endpoint or "")
+        if state.recorder.is_on and leads_to_guard(view, carrier.method):
+            # The guard has it written, along with its own note; or somebody answers before.
+            after_this_request(partial(_write_left_over, state))
+        else:
+            write_uses(state)
     if signals.key_authenticated.receivers:
         signals.key_authenticated.send(app, _async_wrapper=app.ensure_sync, key=outcome.key)
+
+
+def write_uses(state: AppState) -> None:
+    """Have the uses of the current request written as soon as that delays nobody."""
+    state.authenticator.lookup.write_now()
+    if _is_in_older_app_context():
+        request_tearing_down.connect(_write_waiting_uses, state.authenticator.app)
+
+
+def _write_left_over(state: AppState, response: Response) -> Response:
+    write_uses(state)
+    return response
 
 
 def _current_key() -> AuthenticatedKey | None:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import reduce
 from typing import TYPE_CHECKING, Any, TypeVar
-
-from flask.views import MethodView
 
 from ..config.scopes import undeclared
 from ..errors import ConfigurationError
 from ..state import state_of
 from .guard import Guard, both, guard_on
+from .marks import layers_of
 
 if TYPE_CHECKING:
     from flask import Flask
@@ -154,28 +153,3 @@ def _all_guarded_rules(app: Flask) -> Iterator[tuple[Rule, str, Guard]]:
             guard = guard_of(view, method)
             if guard is not None:
                 yield rule, method, guard
-
-
-def layers_of(view: Any, method: str) -> Iterator[Any]:
-    """Give what a request to a registered view function runs through, as far as is known."""
-    yield view
-    view_class = getattr(view, "view_class", None)
-    if view_class is None:
-        return
-    yield view_class.dispatch_request
-    if issubclass(view_class, MethodView):
-        handler = getattr(view_class, method.lower(), None)
-        if handler is None and method == "HEAD":
-            handler = getattr(view_class, "get", None)
-        yield handler
-    yield from _method_decorators(view_class, method)
-
-
-def _method_decorators(view_class: Any, method: str) -> Iterable[Any]:
-    """Return the decorators that class frameworks like Flask-RESTful put around each method as they
-    call it.
-    """
-    decorators = getattr(view_class, "method_decorators", ())
-    if isinstance(decorators, Mapping):
-        decorators = decorators.get(method.lower(), ())
-    return decorators if isinstance(decorators, (list, tuple)) else ()

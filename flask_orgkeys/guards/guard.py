@@ -21,6 +21,9 @@ from ..keys.redaction import redacted
 from ..state import AppState, state_of
 from .access_rule import reason_to_refuse
 from .current import current_request, outcome_of
+from .expiry_header import announce_end, withdraw_end
+from .marks import GUARD
+from .recording import note_accepted, note_refused
 from .refusals import prepared_answer
 from .wall import organization_of_request
 
@@ -29,8 +32,6 @@ R = TypeVar("R")
 V = TypeVar("V", bound=type[View])
 
 logger: logging.Logger = logging.getLogger(__name__)
-
-_GUARD = "__orgkeys_guard__"
 
 guarded_functions: WeakSet[Any] = WeakSet()
 """Every guarded function that was made outside of a request, for ``flask orgkeys check``."""
@@ -71,7 +72,11 @@ class Guard:
             arguments = {**dict(zip(names, args, strict=False)), **kwargs} if args else kwargs
             reason = self._reason_to_refuse(state, carrier, outcome, arguments)
             if reason is not None:
+                note_refused(state, carrier, outcome, reason, self.scopes)
                 return self._refuse(state, reason, outcome.key_id, guarded, args)
+            announce_end(state, carrier, outcome)
+            if isinstance(outcome, Accepted):
+                note_accepted(state, carrier, outcome, self.scopes, guarded)
             if is_async:
                 return current_app.ensure_sync(view)(*args, **kwargs)
             return view(*args, **kwargs)
@@ -79,7 +84,7 @@ class Guard:
         inner = guard_on(view)
         if not has_request_context():
             guarded_functions.add(guarded)
-        setattr(guarded, _GUARD, self if inner is None else both(self, inner))
+        setattr(guarded, GUARD, self if inner is None else both(self, inner))
         return guarded
 
     def _guard_class(self, view: type[Any]) -> type[Any]:
@@ -130,6 +135,7 @@ class Guard:
         raising: refusals come in floods.
         """
         app, carrier = state.authenticator.app, current_request()
+        withdraw_end(carrier)
         is_outermost = app.view_functions.get(carrier.endpoint or "") is guarded
         prepared = prepared_answer(state, carrier, reason, self.scopes) if is_outermost else None
         if prepared is not None and not signals.request_refused.receivers:
@@ -213,7 +219,7 @@ def guard_on(function: Any) -> Guard | None:
     """
     if function is require_key:
         return Guard(())
-    guard = function if isinstance(function, Guard) else getattr(function, _GUARD, None)
+    guard = function if isinstance(function, Guard) else getattr(function, GUARD, None)
     return guard if isinstance(guard, Guard) else None
 
 

@@ -60,7 +60,7 @@ def revoke_all(
     """
     now = datetime.now(UTC)
     current = replace(selection, status=CURRENT)
-    store.lock_if_sqlite()
+    store.locks.hold_sqlite()
     # By their ids: a search under locks would lock all that MariaDB looks at.
     ids = store.session.scalars(
         sa.select(store.models.ApiKey.id)
@@ -104,7 +104,7 @@ def prune(store: Store, ended_before: datetime, *, limit: int, actor: Actor) -> 
     key_class = store.models.ApiKey
     now = datetime.now(UTC)
     ended = _is_ended(key_class, ended_before)
-    store.lock_if_sqlite()
+    store.locks.hold_sqlite()
     ids = store.session.scalars(
         sa.select(key_class.id).where(ended).order_by(key_class.id).limit(limit)
     ).all()

@@ -41,6 +41,7 @@ KEY_ROTATED = "rotated"
 PREVIOUS_ENDED = "previous_ended"
 KEY_REVOKED = "revoked"
 KEY_PRUNED = "pruned"
+ACTIONS = (KEY_CREATED, KEY_UPDATED, KEY_ROTATED, PREVIOUS_ENDED, KEY_REVOKED, KEY_PRUNED)
 
 
 # MariaDB drops microseconds from a plain DATETIME.
@@ -173,6 +174,9 @@ class Models:
     KeyEvent: type[KeyEvent]
     KeyUse: type[KeyUse]
     Notice: type[Notice]
+    limit_table: sa.Table
+    """One row for each organisation: with ``ORGKEYS_MAX_KEYS`` every creation writes it, so that
+    creations wait for one another."""
 
     @property
     def key_table(self) -> sa.Table:
@@ -192,7 +196,8 @@ class Models:
 
     @property
     def tables(self) -> tuple[sa.Table, ...]:
-        return self.key_table, self.event_table, self.use_table, self.notice_table
+        mapped = (self.key_table, self.event_table, self.use_table, self.notice_table)
+        return (*mapped, self.limit_table)
 
 
 def _table_of(mapped: type[_Row]) -> sa.Table:
@@ -224,7 +229,8 @@ def make_models(
     for mapped in (key_class, event_class, use_class, notice_class):
         _read_times_as_utc(mapped)
     _keep_revoked(key_class)
-    return Models(key_class, event_class, use_class, notice_class)
+    limit_table = _limit_table(db, column_of, bind_key)
+    return Models(key_class, event_class, use_class, notice_class, limit_table)
 
 
 def _exact_text(length: int) -> sa.String:
@@ -248,8 +254,11 @@ def _organization_column_maker(organization: Any) -> Any:
                 f'OrgKeys(organization={organization!r}): write "table.column", the primary key of '
                 'the organisation table, like "organization.id".'
             )
-        return lambda: sa.Column(
-            "organization_id", sa.ForeignKey(organization, ondelete="CASCADE"), nullable=False
+        return lambda **options: sa.Column(
+            "organization_id",
+            sa.ForeignKey(organization, ondelete="CASCADE"),
+            nullable=False,
+            **options,
         )
     column_type = organization() if isinstance(organization, type) else organization
     if not isinstance(column_type, sa.types.TypeEngine):
@@ -263,7 +272,7 @@ def _organization_column_maker(organization: Any) -> Any:
                 f"OrgKeys(organization={organization!r}): give the text a length, like String(64)."
             )
         column_type = _exact_text(column_type.length)
-    return lambda: sa.Column("organization_id", column_type, nullable=False)
+    return lambda **options: sa.Column("organization_id", column_type, nullable=False, **options)
 
 
 def _key_table(db: SQLAlchemy, organization_id: sa.Column[Any], bind_key: str | None) -> sa.Table:
@@ -314,6 +323,7 @@ def _event_table(db: SQLAlchemy, organization_id: sa.Column[Any], bind_key: str 
         sa.Column("details", sa.JSON(none_as_null=True)),
         sa.UniqueConstraint("organization_id", "id", name="uq_orgkeys_event_organization_id"),
         sa.Index("ix_orgkeys_event_key_id", "organization_id", "key_id"),
+        sa.Index("ix_orgkeys_event_occurred_at", "organization_id", "occurred_at"),
         bind_key=bind_key,
     )
 
@@ -348,6 +358,15 @@ def _notice_table(db: SQLAlchemy, bind_key: str | None) -> sa.Table:
         sa.Column("ends_at", _TIME),
         sa.Column("days", sa.Integer),
         sa.Column("told_at", _TIME, nullable=False),
+        bind_key=bind_key,
+    )
+
+
+def _limit_table(db: SQLAlchemy, column_of: Any, bind_key: str | None) -> sa.Table:
+    return db.Table(
+        "orgkeys_limit",
+        column_of(primary_key=True, autoincrement=False),
+        sa.Column("creations", sa.BigInteger, nullable=False),
         bind_key=bind_key,
     )
 

@@ -11,6 +11,9 @@ from .cleaning import is_storable
 
 LARGEST_INTEGER = 2**63 - 1
 
+EVERY_ORGANIZATION: Any = object()
+"""In the place of an organisation's id, where all are meant: no id that a host may have lost."""
+
 
 def can_hold(column: sa.Column[Any], organization_id: Any) -> bool:
     """Tell whether a column can hold an id, alike on every database.

@@ -168,7 +168,7 @@ def _locked(store: Store, organization_id: Any, key_id: str, after: str | None) 
     store.session.flush()
     try:
         seen, has_waited = _last_rotation(store, organization_id, key_id)
-        store.lock_if_sqlite()
+        store.locks.hold_sqlite()
         key = store.session.scalar(
             sa.select(store.models.ApiKey)
             .where(*store.is_(organization_id, key_id))

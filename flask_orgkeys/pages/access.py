@@ -18,7 +18,8 @@ from ..authentication.header import carries_bearer
 from ..config.settings import VARIABLES_OF_PAGES
 from ..guards.wall import matched_arguments
 from ..keys.database import UNANSWERED
-from ..keys.redaction import without_secret
+from ..keys.models import ACTOR_LENGTH
+from ..keys.redaction import redacted, without_secret
 from ..state import state_of
 from .language import gettext
 from .list_query import query_of_request
@@ -80,17 +81,26 @@ def for_administrators(view: View) -> View:
             return redirect(url_of_page("index", mount, **query_of_request()), 303)
         if not _is_signed_in():
             return current_app.login_manager.unauthorized()  # type: ignore[attr-defined]
-        organization = state.host.load_organization(mount[state.settings.org_arg])
-        if organization is None:
-            abort(404)
-        if not may_manage(organization):
-            abort(
-                403,
-                gettext("You do not have permission to manage this organisation's API keys."),
-            )
+        organization = administered_organization(mount[state.settings.org_arg])
         return view(Visit(organization, mount, datetime.now(UTC)), **arguments)
 
     return guarded
+
+
+def administered_organization(slug: Any) -> Any:
+    """Load an organisation whose keys the current user may manage.
+
+    :raises werkzeug.exceptions.HTTPException: 404 if there is none, 403 without the permission.
+    """
+    organization = state_of().host.load_organization(slug)
+    if organization is None:
+        abort(404)
+    if not may_manage(organization):
+        abort(
+            403,
+            gettext("You do not have permission to manage this organisation's API keys."),
+        )
+    return organization
 
 
 def _is_signed_in() -> bool:
@@ -133,16 +143,29 @@ def may_manage(organization: Any) -> bool:
     """
     state = state_of()
     checker = state.host.permission_checker
-    if checker is None or not current_user.is_authenticated:
+    if checker is None:
         return False
     user = current_user._get_current_object()
     try:
-        return checker(user, organization, state.settings.permission) is True
+        return user.is_authenticated and (
+            checker(user, organization, state.settings.permission) is True
+        )
     except (HTTPException, *UNANSWERED):
         raise
     except Exception:
         logger.exception("the permission checker failed, which denies")
         return False
+
+
+def actor() -> str | None:
+    """Return the current user as the record can hold it, however the host names its users: a
+    revocation never fails for a name.
+    """
+    user_id = current_user.get_id()
+    if user_id is None:
+        return None
+    text = redacted(str(user_id), state_of().settings.prefix)
+    return "".join(c if c.isprintable() else " " for c in text)[:ACTOR_LENGTH]
 
 
 def _holds_secret(text: str) -> bool:

@@ -7,10 +7,15 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote
 
+from flask import current_app, request
+
 from ..guards.endpoints import guarded_rules
+from ..state import state_of
 
 if TYPE_CHECKING:
     from flask import Flask
+
+    from .access import Visit
 
 _VARIABLE = re.compile(r"<(?:[^<>]*:)?([^<>:]+)>")
 
@@ -23,6 +28,16 @@ class Example(NamedTuple):
 
     method: str
     url: str
+
+
+def example_for(visit: Visit, scopes: Iterable[str]) -> Example:
+    """Choose a request for a key with ``scopes`` of the organisation that is visited."""
+    return example_request(
+        current_app._get_current_object(),  # type: ignore[attr-defined]
+        scopes,
+        request.host_url,
+        {state_of().settings.org_arg: str(visit.slug)},
+    )
 
 
 def example_request(

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from flask import request
-from wtforms import HiddenField, SelectField, SelectMultipleField, StringField
+from wtforms import BooleanField, HiddenField, SelectField, SelectMultipleField, StringField
 from wtforms.fields import SelectChoice
 from wtforms.validators import ValidationError
 
 from ..config.settings import NEVER
-from ..keys.cleaning import UnfitText, clean_name
+from ..keys.cleaning import UnfitText, clean_name, clean_note
 from .language import day, gettext, ngettext
 
 if TYPE_CHECKING:
     from ..config.settings import Settings
+    from ..keys.models import ApiKey
 
     class FlaskForm:
         """What is used of Flask-WTF's, which is not typed."""
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
         form_errors: list[str]
 
         def __init__(self, formdata: Any = None) -> None: ...
+        def __contains__(self, name: str) -> bool: ...
         def __getitem__(self, name: str) -> Any: ...
         def is_submitted(self) -> bool: ...
         def validate(self, extra_validators: Any = None) -> bool: ...
@@ -69,29 +71,37 @@ class PageForm(FlaskForm):
         return is_valid
 
 
-class CreateKeyForm(PageForm):
-    """Name, scopes and expiry of a new key.
-
-    ``nonce`` tells one form that was shown from every other.
-    """
+class NamedKeyForm(PageForm):
+    """The name of a key, and a note for the people who manage it."""
 
     name: Any = StringField("Name")
-    scopes: Any = SelectMultipleField("Scopes")
+    note: Any = StringField("Note")
+
+    def validate_name(self, field: StringField) -> None:
+        _refuse_unfit(clean_name, field)
+
+    def validate_note(self, field: StringField) -> None:
+        _refuse_unfit(clean_note, field)
+
+    @property
+    def first_error(self) -> str | None:
+        """The name of the first field with an error, in the order of the page."""
+        names = ("name", "scopes", "expires_in", "note")
+        return next((name for name in names if name in self and self[name].errors), None)
+
+
+class LifetimeForm(PageForm):
+    """The lifetime of a key or of its new secret."""
+
     expires_in: Any = SelectField("Expiration")
-    nonce: Any = HiddenField()
 
     def __init__(self, settings: Settings, now: datetime) -> None:
         super().__init__()
         self.now = now
         self._default_days = settings.default_expiry_days
-        self.scopes.choices = [
-            SelectChoice(scope, str(description)) for scope, description in settings.scopes.items()
-        ]
         self.expires_in.choices = [SelectChoice(*choice) for choice in _lifetimes(settings, now)]
         if not self.is_submitted():
             self._preselect_lifetime()
-        if not self.nonce.data:
-            self.nonce.data = secrets.token_urlsafe(16)
 
     def validate(self, extra_validators: Any = None) -> bool:
         is_valid = super().validate(extra_validators)
@@ -100,21 +110,39 @@ class CreateKeyForm(PageForm):
             self._preselect_lifetime()
         return is_valid
 
-    def validate_name(self, field: StringField) -> None:
-        try:
-            clean_name(field.data or "")
-        except UnfitText as error:
-            raise ValidationError(gettext(error.message, **error.values)) from error
+    @property
+    def expires_at(self) -> datetime | None:
+        """The chosen time of expiry, aware and in UTC, or ``None``."""
+        if self.expires_in.data == NEVER:
+            return None
+        return self.now + timedelta(days=int(self.expires_in.data))
+
+    def _preselect_lifetime(self) -> None:
+        days = self._default_days
+        self.expires_in.data = NEVER if days is None else str(days)
+
+
+class CreateKeyForm(NamedKeyForm, LifetimeForm):
+    """Name, scopes and expiry of a new key.
+
+    ``nonce`` tells one form that was shown from every other.
+    """
+
+    scopes: Any = SelectMultipleField("Scopes")
+    may_rotate_itself: Any = BooleanField("May replace its own secret")
+    nonce: Any = HiddenField()
+
+    def __init__(self, settings: Settings, now: datetime) -> None:
+        super().__init__(settings, now)
+        self.scopes.choices = [
+            SelectChoice(scope, str(description)) for scope, description in settings.scopes.items()
+        ]
+        if not self.nonce.data:
+            self.nonce.data = secrets.token_urlsafe(16)
 
     def validate_scopes(self, field: SelectMultipleField) -> None:
         if not field.data:
             raise ValidationError(gettext("Choose at least one scope."))
-
-    @property
-    def first_error(self) -> str | None:
-        """The name of the first field with an error."""
-        names = ("name", "scopes", "expires_in")
-        return next((name for name in names if self[name].errors), None)
 
     @property
     def has_many_scopes(self) -> bool:
@@ -132,13 +160,6 @@ class CreateKeyForm(PageForm):
         return [*groups.items()] if len(groups) > 1 else [("", [*self.scopes])]
 
     @property
-    def expires_at(self) -> datetime | None:
-        """The chosen time of expiry, aware and in UTC, or ``None``."""
-        if self.expires_in.data == NEVER:
-            return None
-        return self.now + timedelta(days=int(self.expires_in.data))
-
-    @property
     def idempotency_key(self) -> str | None:
         """What names the form as it was sent: the same form sent again has the same name, and no
         other has. ``None`` where it came with neither a nonce nor a CSRF token, for then two forms
@@ -152,13 +173,83 @@ class CreateKeyForm(PageForm):
         fields = sorted(item for item in sent.items(multi=True) if item[0] not in left_out)
         return hashlib.sha256(repr(fields).encode(errors="replace")).hexdigest()
 
-    def _preselect_lifetime(self) -> None:
-        days = self._default_days
-        self.expires_in.data = NEVER if days is None else str(days)
+
+class EditKeyForm(NamedKeyForm):
+    """The name and note of a key, as they are until the form is sent."""
+
+    def __init__(self, key: ApiKey) -> None:
+        super().__init__()
+        if not self.is_submitted():
+            self.name.data = key.name
+            self.note.data = key.note
 
 
-class RevokeKeyForm(PageForm):
+class RotateKeyForm(LifetimeForm):
+    """The overlap of the two secrets, and the lifetime of the new one.
+
+    ``after`` names the rotation that the form was shown after, so that one form is one rotation.
+    """
+
+    overlap_hours: Any = SelectField("Old secret works for")
+    after: Any = HiddenField()
+
+    def __init__(self, settings: Settings, now: datetime, marker: str) -> None:
+        super().__init__(settings, now)
+        self._default_hours = str(settings.default_rotation_overlap_hours)
+        hours = settings.rotation_overlap_hours
+        self.overlap_hours.choices = [SelectChoice(str(each), _overlap(each)) for each in hours]
+        if not self.is_submitted():
+            self.overlap_hours.data = self._default_hours
+            self.after.data = marker
+
+    def validate(self, extra_validators: Any = None) -> bool:
+        is_valid = super().validate(extra_validators)
+        if self.overlap_hours.errors:
+            self.overlap_hours.data = self._default_hours
+        return is_valid
+
+    def is_outdated(self, marker: str) -> bool:
+        """Tell whether the sent form was shown before the key's last rotation.
+
+        :param marker: names that rotation.
+        """
+        return self.is_submitted() and (self.after.data or marker) != marker
+
+    @property
+    def overlap(self) -> timedelta:
+        """The chosen time for which the old secret works on."""
+        return timedelta(hours=int(self.overlap_hours.data))
+
+    @property
+    def first_error(self) -> str | None:
+        """The name of the first field with an error, in the order of the page."""
+        names = ("overlap_hours", "expires_in")
+        return next((name for name in names if self[name].errors), None)
+
+
+class CheckForm(PageForm):
+    """A text in which a key may be."""
+
+    text: Any = StringField("Text")
+
+
+class PlainForm(PageForm):
     """Nothing but the CSRF token."""
+
+
+def _refuse_unfit(clean: Callable[[str], object], field: StringField) -> None:
+    try:
+        clean(field.data or "")
+    except UnfitText as error:
+        raise ValidationError(gettext(error.message, **error.values)) from error
+
+
+def _overlap(hours: int) -> str:
+    if not hours:
+        return gettext("Not at all")
+    if hours % 24:
+        return ngettext("%(num)s hour", "%(num)s hours", hours)
+    return ngettext("%(num)s day", "%(num)s days", hours // 24)
 
 
 def _lifetimes(settings: Settings, now: datetime) -> Iterable[tuple[str, str]]:

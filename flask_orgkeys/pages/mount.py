@@ -17,7 +17,7 @@ from ..guards.refusals import error_handler
 from ..host import LoaderFailed
 from ..keys.database import UNANSWERED
 from ..state import EXTENSION_NAME, AppState
-from . import views
+from . import activity, check, key_page, rotation, views
 from .access import for_administrators
 from .headers import add_page_headers
 from .rendering import STATIC_FOLDER, asset_version
@@ -42,6 +42,16 @@ def make_blueprint() -> Blueprint:
         ("", "index", views.index, "GET"),
         ("", "create", views.create, "POST"),
         ("/new", "new", views.new, "GET"),
+        ("/activity", "activity", activity.show, "GET"),
+        ("/activity.csv", "activity_csv", activity.download, "GET"),
+        ("/check", "check", check.ask, "GET"),
+        ("/check", "check_text", check.find, "POST"),
+        ("/<key_id>", "key", key_page.show, "GET"),
+        ("/<key_id>/edit", "edit", key_page.edit, "GET"),
+        ("/<key_id>/edit", "update", key_page.update, "POST"),
+        ("/<key_id>/rotate", "confirm_rotate", rotation.confirm, "GET"),
+        ("/<key_id>/rotate", "rotate", rotation.rotate, "POST"),
+        ("/<key_id>/end-previous", "end_previous", rotation.end_previous, "POST"),
         ("/<key_id>/revoke", "confirm_revoke", views.confirm, "GET"),
         ("/<key_id>/revoke", "revoke", views.revoke, "POST"),
     ):

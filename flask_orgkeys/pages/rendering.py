@@ -20,8 +20,11 @@ if TYPE_CHECKING:
 
     from ..keys.store import IssuedKey
     from .access import Visit
+    from .activity import Activity
+    from .check import Check
     from .example_request import Example
-    from .forms import PageForm
+    from .forms import PageForm, PlainForm
+    from .insight import KeyInsight, VerdictRow
     from .listing import Listing
     from .rows import KeyRow
 
@@ -40,6 +43,9 @@ class Page:
     :param dialog: the template ``orgkeys/_<dialog>.html`` of a dialog in front of the body.
     :param notice: the change that led to the page.
     :param key: the key that the page or its dialog is about.
+    :param end_form: the form that ends the secret before the last rotation.
+    :param insight: the uses and events of the key.
+    :param verdict: the effect of the key's revocation.
     """
 
     visit: Visit
@@ -50,8 +56,13 @@ class Page:
     notice: Mapping[str, str] | None = None
     key: KeyRow | None = None
     form: PageForm | None = None
+    end_form: PlainForm | None = None
     issued: IssuedKey | None = None
     example: Example | None = None
+    insight: KeyInsight | None = None
+    verdict: VerdictRow | None = None
+    activity: Activity | None = None
+    check: Check | None = None
 
     @property
     def organization(self) -> Any:

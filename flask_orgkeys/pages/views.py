@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from flask import (
     abort,
-    current_app,
     make_response,
     redirect,
     request,
 )
-from flask_login import current_user
 from werkzeug.wrappers import Response
 
 from ..errors import KeyLimitReached, KeyNotFound, ReplayedCreation
-from ..keys.database import committed
 from ..management import management
 from ..state import state_of
-from .access import Visit
-from .example_request import example_request
-from .forms import CreateKeyForm, RevokeKeyForm
+from .access import Visit, actor
+from .change import committed_change, lock_of
+from .example_request import example_for
+from .forms import CreateKeyForm, PlainForm
+from .insight import verdict_of
+from .key_page import key_or_404
 from .language import gettext, ngettext
 from .list_query import place_of_request
 from .listing import listing_of
@@ -34,8 +34,6 @@ if TYPE_CHECKING:
     from ..keys.store import IssuedKey
 
 logger: logging.Logger = logging.getLogger(__name__)
-
-T = TypeVar("T")
 
 
 def index(visit: Visit) -> Any:
@@ -55,7 +53,11 @@ def create(visit: Visit) -> Any:
             return redirect(visit.url("index", existing=existing), 303)
         return _render_list(visit, "create", form=form), 422
     try:
-        return _committed(lambda: _create_and_show(visit, form))
+        return committed_change(
+            visit,
+            lambda: _create_and_show(visit, form),
+            lock=partial(state_of().keys.locks.hold_creations, visit.organization.id),
+        )
     except ReplayedCreation as replay:
         return redirect(visit.url("index", existing=replay.key_id), 303)
     except KeyLimitReached as limit:
@@ -82,7 +84,9 @@ def _create_and_show(visit: Visit, form: CreateKeyForm) -> Response:
         name=form.name.data,
         scopes=form.scopes.data,
         expires_at=form.expires_at,
-        created_by=current_user.get_id(),
+        note=form.note.data,
+        created_by=actor(),
+        may_rotate_itself=form.may_rotate_itself.data,
         idempotency_key=form.idempotency_key,
     )
     # Rendered before the commit: a page that fails leaves no key that nobody has seen.
@@ -90,38 +94,38 @@ def _create_and_show(visit: Visit, form: CreateKeyForm) -> Response:
 
 
 def confirm(visit: Visit, key_id: str) -> Any:
-    key = _key_or_404(visit, key_id)
+    key = key_or_404(visit, key_id)
     if key.revoked_at is not None:
         return redirect(visit.url("index", revoked=key_id), 303)
-    return _render_list(visit, "revoke", key=_row(key, visit), form=RevokeKeyForm())
+    return _ask_revoke(visit, key, PlainForm())
 
 
 def revoke(visit: Visit, key_id: str) -> Any:
-    key = _key_or_404(visit, key_id)
-    form = RevokeKeyForm()
+    key = key_or_404(visit, key_id)
+    form = PlainForm()
     if not form.validate_on_submit():
-        return _render_list(visit, "revoke", key=_row(key, visit), form=form), 422
-    revoke, actor = management.revoke_key, current_user.get_id()
+        return _ask_revoke(visit, key, form), 422
+    organization_id = visit.organization.id
     try:
-        _committed(lambda: revoke(visit.organization.id, key_id, revoked_by=actor))
+        committed_change(
+            visit,
+            lambda: management.revoke_key(organization_id, key_id, revoked_by=actor()),
+            lock=lock_of(visit, key_id),
+        )
     except KeyNotFound:
         abort(404)
     return redirect(visit.url("index", revoked=key_id, **place_of_request()), 303)
 
 
-def _committed(change: Callable[[], T]) -> T:
-    return committed(state_of().host.session, change)
+def _ask_revoke(visit: Visit, key: ApiKey, form: PlainForm) -> str:
+    verdict = verdict_of(visit, key)
+    return _render_list(visit, "revoke", key=_row(key, visit), form=form, verdict=verdict)
 
 
 def _render_created(visit: Visit, issued: IssuedKey) -> Response:
     # The token stays inside of ``issued``, whose repr leaves it out: error trackers send the local
     # variables of every frame.
-    example = example_request(
-        current_app._get_current_object(),  # type: ignore[attr-defined]
-        issued.key.scopes,
-        request.host_url,
-        {state_of().settings.org_arg: str(visit.slug)},
-    )
+    example = example_for(visit, issued.key.scopes)
     return make_response(
         _render_list(visit, "created", key=_row(issued.key, visit), issued=issued, example=example)
     )
@@ -158,13 +162,6 @@ def _notice(visit: Visit) -> dict[str, str] | None:
         if key is not None and (kind == "existing" or key.revoked_at is not None):
             return {"kind": kind, "name": key.name}
     return None
-
-
-def _key_or_404(visit: Visit, key_id: str) -> ApiKey:
-    key = management.get_key(visit.organization.id, key_id)
-    if key is None:
-        abort(404)
-    return key
 
 
 def _row(key: ApiKey, visit: Visit) -> KeyRow:

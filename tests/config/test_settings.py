@@ -40,9 +40,13 @@ class TestOptions:
             "ROTATION_OVERLAP_HOURS": (0, 1, 24, 168, 720),
             "DEFAULT_ROTATION_OVERLAP_HOURS": 168,
             "LAST_USED_SECONDS": 60,
+            "RECORD_CLIENTS": True,
             "MAX_KEYS": None,
             "PEPPERS": (),
             "REALM": None,
+            "NOTICE_DAYS": (30, 7, 1),
+            "EXPIRY_HEADER": True,
+            "PROBLEM_DETAILS": "host",
             "BASE_TEMPLATE": "orgkeys/base.html",
             "ORG_ARG": "org_slug",
         }
@@ -58,9 +62,13 @@ class TestOptions:
             rotation_overlap_hours=(0, 1, 24, 168, 720),
             default_rotation_overlap_hours=168,
             last_used_step=timedelta(seconds=60),
+            record_clients=True,
             max_keys=None,
             peppers=(),
             realm="the app",
+            notice_days=(30, 7, 1),
+            expiry_header=True,
+            problem_details="host",
             base_template="orgkeys/base.html",
             org_arg="org_slug",
         )
@@ -82,6 +90,7 @@ class TestOptions:
             ("DEFAULT_ROTATION_OVERLAP_HOURS", 0, "default_rotation_overlap_hours", 0),
             ("LAST_USED_SECONDS", None, "last_used_step", None),
             ("LAST_USED_SECONDS", 1, "last_used_step", timedelta(seconds=1)),
+            ("RECORD_CLIENTS", False, "record_clients", False),
             ("MAX_KEYS", 1, "max_keys", 1),
             ("MAX_KEYS", None, "max_keys", None),
             ("PEPPERS", [], "peppers", ()),
@@ -143,6 +152,7 @@ class TestOptions:
                 for value in (2, None, "168", 168.0, False)
             ),
             *(("ALLOW_NO_EXPIRY", value, "Write True or False") for value in (None, 0, 1, "no")),
+            *(("RECORD_CLIENTS", value, "Write True or False") for value in (None, 0, 1, "no")),
             *(
                 ("LAST_USED_SECONDS", value, "Write a whole number from 1")
                 for value in (0, -1, 1.5, "60", True, 10**10, timedelta(seconds=60))

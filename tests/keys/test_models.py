@@ -328,6 +328,7 @@ class TestBinds:
             assert sa.inspect(db.engines["keys"]).get_table_names() == [
                 "orgkeys_event",
                 "orgkeys_key",
+                "orgkeys_limit",
                 "orgkeys_notice",
                 "orgkeys_use",
             ]

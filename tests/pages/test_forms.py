@@ -120,6 +120,7 @@ class TestName:
         assert [send(any_host).status_code for _ in range(2)] == [200, 200]
         assert len(any_host.keys()) == 2
 
+    @pytest.mark.wall_clock
     def test_text_that_takes_long_to_normalise(self, host: Host) -> None:
         """Marks in the wrong order, which take time with the square of their number."""
         # As many as fit into what Werkzeug takes of a form.

@@ -35,6 +35,9 @@ PAGES = (
     ("GET", f"{LIST}/new"),
     ("POST", LIST),
     ("POST", f"{LIST}/"),
+    ("GET", LIST + "/{id}"),
+    ("GET", LIST + "/{id}/edit"),
+    ("POST", LIST + "/{id}/edit"),
     ("GET", LIST + "/{id}/revoke"),
     ("POST", LIST + "/{id}/revoke"),
 )

@@ -45,6 +45,8 @@ def see_everything(host: Host) -> dict[str, str]:
         "empty": host.client("bea").get(LIST.replace("acme", "beta")).text,
         "create": client.get(f"{LIST}/new").text,
         "created": client.post(LIST, data=FORM).text,
+        "key": client.get(f"{LIST}/{key_id}").text,
+        "edit": client.get(f"{LIST}/{key_id}/edit").text,
         "revoke": client.get(f"{LIST}/{key_id}/revoke").text,
         "tab": tab,
     }
@@ -82,6 +84,7 @@ BLOCKS = {
     "orgkeys_cells": ("_table", {"list", "create", "created", "revoke"}),
     "orgkeys_actions": ("_table", {"list", "create", "created", "revoke"}),
     "orgkeys_create": ("_create", {"create"}),
+    "orgkeys_edit": ("_edit", {"edit"}),
     "orgkeys_snippets": ("_created", {"created"}),
     "orgkeys_revoke": ("_revoke", {"revoke"}),
 }
