@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from functools import lru_cache
 from typing import Any, ClassVar
 
 from flask import Response
@@ -131,6 +130,14 @@ class RequestRefused(HTTPException):
             "code": self.problem_code,
         }
 
+    @property
+    def data(self) -> dict[str, Any]:
+        """The problem document, which class frameworks like Flask-RESTful send.
+
+        .. versionadded:: 0.1.0
+        """
+        return self.problem()
+
     def get_response(self, environ: Any = None, scope: Any = None) -> Response:  # noqa: ARG002
         """Return the problem as a response."""
         response = Response(
@@ -155,6 +162,12 @@ class RequestRefused(HTTPException):
             response.headers.remove("Set-Cookie")
             RefusalHeaders.keep(response)
         return response
+
+    def answer_instead(self, response: Any) -> Any:
+        """Return the problem in place of what the host has made of this refusal, if the status is
+        still this one's: for ``ORGKEYS_PROBLEM_DETAILS = "always"``.
+        """
+        return self.get_response() if response.status_code == self.code else response
 
 
 class MissingKey(RequestRefused, Unauthorized):
@@ -276,27 +289,10 @@ class Unavailable(RequestRefused, ServiceUnavailable):
         return {**super().protocol_headers, "Retry-After": str(RETRY_AFTER_SECONDS)}
 
 
-def answer(reason: type[RequestRefused], realm: str, scopes: tuple[str, ...]) -> Response:
-    """Return the response of a refusal, of parts that are made once."""
-    hashable: Any = reason
-    status, document, headers = _parts(hashable, realm, scopes)
-    return Response([document], status=status, headers=RefusalHeaders.of(headers))
-
-
-@lru_cache
-def _parts(
-    reason: type[RequestRefused], realm: str, scopes: tuple[str, ...]
-) -> tuple[str, bytes, list[tuple[str, str]]]:
-    response = reason(realm, scopes).get_response()
-    return response.status, response.get_data(), list(response.headers)
-
-
-@lru_cache
 def _document(**members: Any) -> bytes:
     return f"{json.dumps(members)}\n".encode()
 
 
-@lru_cache
 def _challenge(realm: str, error: str, scopes: tuple[str, ...]) -> str:
     parameters = {"realm": realm}
     if error:

@@ -161,7 +161,7 @@ def _unavailable(state: AppState, error: BaseException) -> Response:
 
 
 def _refusal(state: AppState, reason: type[errors.RequestRefused]) -> Response:
-    return errors.answer(reason, state.settings.realm, ())
+    return reason(state.settings.realm).get_response()
 
 
 def _answer(members: dict[str, Any]) -> Response:

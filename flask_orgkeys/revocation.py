@@ -10,8 +10,8 @@ Then ``POST /api/keys/revoke`` with the form field ``token`` revokes that key, a
 the secret before the last rotation it ends that secret alone, and the key goes on with its new one.
 The answer is 200 whatever became of it, so that nobody learns here which keys there are. No cookie,
 header or query string counts. Flask-WTF's ``CSRFProtect`` passes a request without a cookie and
-without credentials other than Bearer, which no other site can forge. It is open to
-everyone: limit it by address, for example with
+without credentials other than Bearer, which no other site can forge. The route is open to everyone:
+limit it by address, for example with
 ``limiter.limit("10/minute")(revocation.blueprint)``.
 
 .. versionadded:: 0.1.0

@@ -142,6 +142,7 @@ def test_the_package_re_exports_and_nothing_else() -> None:
         "OrgKeys",
         "UNCHANGED",
         "current_key",
+        "current_organization",
         "errors",
         "require_key",
         "require_scope",

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from .. import errors, tokens
+from ..config.scopes import granted
 from ..config.settings import Settings
 from ..keys.models import ApiKey
 from ..keys.times import as_utc, is_past
@@ -36,7 +37,8 @@ class Authenticator:
         return f"{self.settings.prefix}_" in header
 
     def authenticate(self, header: str | None) -> Accepted | Rejected:
-        """Decide about an ``Authorization`` value, and record the use of an accepted key.
+        """Decide about an ``Authorization`` value, and keep the use of an accepted key to be
+        written.
 
         The raw text is in no local variable by the time the database is asked, for error trackers
         send those of every frame.
@@ -45,9 +47,10 @@ class Authenticator:
         del header
         if not isinstance(credential, tokens.Token):
             return Rejected(credential)
-        return self._authenticate_token(credential)
+        return self.authenticate_token(credential)
 
-    def _authenticate_token(self, token: tokens.Token) -> Accepted | Rejected:
+    def authenticate_token(self, token: tokens.Token) -> Accepted | Rejected:
+        """Decide about a key whose shape is right, as :meth:`authenticate` does."""
         try:
             with self.lookup.reader() as reader:
                 stored = reader.find(token.id)
@@ -56,15 +59,22 @@ class Authenticator:
                 digest = self.digest_of(token, stored)
                 reason = self.reason_to_reject(stored, digest, now)
                 if stored is None or digest is None or reason is not None:
-                    return Rejected(reason or errors.InvalidKey, token.id)
-                use = self._use(token, stored, digest, now)
-                if use is not None:
-                    reader.record(use)
+                    return Rejected(reason or errors.InvalidKey, token.id, now)
         except DatabaseUnavailable as unavailable:
             logger.error("API keys cannot be checked: %s", unavailable)
             return Rejected(errors.Unavailable, token.id)
+        use = self._use(token, stored, digest, now)
+        if use is not None:
+            self.lookup.record(use)
         is_previous = digest is not stored.digest
-        return Accepted(token.id, stored, has_use=use is not None, is_previous=is_previous)
+        return Accepted(
+            token.id,
+            stored,
+            now,
+            scopes=granted(stored.scopes, self.settings.scopes),
+            has_use=use is not None,
+            is_previous=is_previous,
+        )
 
     def digest_of(self, token: tokens.Token, stored: StoredKey | ApiKey | None) -> str | None:
         """Return the digest that a presented secret has: the current one, the one before the last

@@ -24,6 +24,7 @@ from ..errors import ConfigurationError
 from ..keys.database import reason_of
 from .key_table import KeyTable, StoredKey
 from .loan import Loan
+from .use_rows import UseRow
 from .writes import PendingUses, Use
 
 if TYPE_CHECKING:
@@ -78,16 +79,19 @@ class Reader:
         except self._errors as error:
             raise self._unavailable(error) from error
 
-    def record(self, use: Use) -> None:
-        """Have a use of the key that was found written, as soon as it can neither disturb the
-        host's transaction nor delay the request: mostly when this reader is done.
+    def write(self, uses: PendingUses) -> None:
+        """Have uses written, if that neither disturbs the host's transaction nor waits: on the
+        host's connection if that is idle, or on a borrowed one when it is given back.
         """
-        uses = self._lookup.pending_uses(self._engine)
-        uses.record(use)
         if self._host_connection is not None:
             connection = self._host_connection.connection.dbapi_connection
             if uses.driver.is_idle(connection):
                 uses.write(connection)
+        elif not isinstance(self._engine.pool, QueuePool) or _has_room(self._engine):
+            try:
+                self._loan = Loan(self._engine.pool)
+            except self._errors as error:
+                logger.debug("uses of keys are not written yet: %s", error)
 
     def _find(self, key_id: str) -> StoredKey | None:
         if self._host_connection is not None:
@@ -206,6 +210,31 @@ class Lookup:
                 event.listen(engine, "checkin", uses.write)
                 weakref.finalize(engine, _write_at_exit, weakref.ref(engine), uses)
         return uses
+
+    def record(self, use: Use) -> None:
+        """Keep a use of a key that was found, to be written by :meth:`write_now`."""
+        engine, _ = self._engine_and_host_connection()
+        self.pending_uses(engine).record(use)
+
+    def record_row(self, row: UseRow) -> None:
+        """Keep the uses of a row, to be written by :meth:`write_now`."""
+        engine, _ = self._engine_and_host_connection()
+        self.pending_uses(engine).record_row(row)
+
+    def write_now(self) -> None:
+        """Have the uses written as soon as that can neither disturb the host's transaction nor
+        delay the request: mostly at once.
+        """
+        engine, host_connection = self._engine_and_host_connection()
+        uses = self._uses.get(engine)
+        if uses is not None and uses.is_write_due:
+            with Reader(self, engine, host_connection) as reader:
+                reader.write(uses)
+
+    def forget_uses(self) -> None:
+        """Forget the uses that are yet to be written: in a fork, where the parent writes them."""
+        for uses in list(self._uses.values()):
+            uses.forget()
 
     def write_uses(self) -> None:
         """Write the uses that wait for the host to end its transaction, if that can be done

@@ -45,8 +45,8 @@ def create(
     name: str,
     scopes: tuple[str, ...],
     expires_in: str | None,
-    may_rotate_itself: bool,
     output: Path | None,
+    may_rotate_itself: bool,
     by: str | None,
     as_json: bool,
 ) -> None:
@@ -77,14 +77,14 @@ def create(
         write(issued_text(issued, state, as_json))
         return issued.key
 
-    with secret_output(output) as write:
+    with secret_output(output, unless="no key was created") as write:
         key = commit(create_and_write)
     expires = "never expires" if key.expires_at is None else f"expires {key.expires_at:%Y-%m-%d}"
     click.echo(f"Created {key.id} {key.name!r}: {' '.join(key.scopes)}; {expires}.", err=True)
 
 
 def issued_text(issued: IssuedKey, state: AppState, as_json: bool) -> str:
-    """Return the output of a command that makes a secret."""
+    """Return a new key as a command prints it."""
     if not as_json:
         return issued.token
     return as_json_text({**document(issued.key, state.settings), "token": issued.token})

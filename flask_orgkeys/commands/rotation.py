@@ -82,7 +82,7 @@ def rotate(
         return issued.key
 
     try:
-        with secret_output(output) as write:
+        with secret_output(output, unless="the key was not rotated") as write:
             rotated = commit(rotate_and_write)
     except (KeyEnded, KeyNotFound, RotationConflict) as error:
         raise click.ClickException(str(error)) from error

@@ -33,6 +33,9 @@ def announce_end(state: AppState, carrier: Request, outcome: Accepted | Rejected
     if not settings.expiry_header or not isinstance(outcome, Accepted):
         return
     ends_at, days = outcome.stored.expires_at, settings.notice_days[0]
+    if outcome.is_previous:
+        # A rotation ends it at the key's expiry at the latest.
+        ends_at = outcome.stored.previous_until
     # By whole days, which is cheap, for most keys end later. A day more on either side, for time
     # zones and the time of day.
     if ends_at is None or ends_at.toordinal() - time() // _DAY_SECONDS > days + _EPOCH + 2:

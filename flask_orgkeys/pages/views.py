@@ -11,6 +11,7 @@ from flask import (
     make_response,
     redirect,
     request,
+    stream_with_context,
 )
 from werkzeug.wrappers import Response
 
@@ -18,6 +19,7 @@ from ..errors import KeyLimitReached, KeyNotFound, ReplayedCreation
 from ..management import management
 from ..state import state_of
 from .access import Visit, actor
+from .activity import activity_of, csv_of
 from .change import committed_change, lock_of
 from .example_request import example_for
 from .forms import CreateKeyForm, PlainForm
@@ -115,6 +117,18 @@ def revoke(visit: Visit, key_id: str) -> Any:
     except KeyNotFound:
         abort(404)
     return redirect(visit.url("index", revoked=key_id, **place_of_request()), 303)
+
+
+def activity(visit: Visit) -> str:
+    title = gettext("Activity")
+    return render_page(Page(visit=visit, title=title, body="activity", activity=activity_of(visit)))
+
+
+def activity_csv(visit: Visit) -> Response:
+    lines = stream_with_context(csv_of(visit))
+    response = Response(lines, content_type="text/csv; charset=utf-8")
+    response.headers["Content-Disposition"] = 'attachment; filename="activity.csv"'
+    return response
 
 
 def _ask_revoke(visit: Visit, key: ApiKey, form: PlainForm) -> str:
