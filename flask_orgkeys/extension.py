@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from sqlalchemy.sql.type_api import TypeEngine
 
 Loader = TypeVar("Loader", bound=Callable[[str], Any])
+Namer = TypeVar("Namer", bound=Callable[[list[str]], Any])
 Checker = TypeVar("Checker", bound=Callable[[Any, Any, str], Any])
 
 
@@ -144,6 +145,19 @@ class OrgKeys(Management):
         """
         self._host.permission_checker = checker
         return checker
+
+    def actor_namer(self, namer: Namer) -> Namer:
+        """Register the function that names recorded actors, for the pages and the commands. It is
+        asked once a page.
+
+        :param namer: takes a list of actors as they are recorded, such as ``User.get_id()``;
+            returns a mapping of those that it knows to the text to show. If it raises, actors are
+            shown as they are recorded.
+
+        .. versionadded:: 0.1.0
+        """
+        self._host.actor_namer = namer
+        return namer
 
 
 def _template_context() -> dict[str, Any]:

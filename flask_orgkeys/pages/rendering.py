@@ -9,7 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flask import current_app, render_template
+from flask import current_app, render_template, request
 from jinja2 import meta, nodes
 
 from ..state import state_of
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from .example_request import Example
     from .forms import PageForm
     from .listing import Listing
+    from .notices import Notice
     from .rows import KeyRow
 
 STATIC_FOLDER = Path(__file__).parent / "static"
@@ -47,11 +48,12 @@ class Page:
     body: str
     dialog: str | None = None
     listing: Listing | None = None
-    notice: Mapping[str, str] | None = None
+    notice: Notice | None = None
     key: KeyRow | None = None
     form: PageForm | None = None
     issued: IssuedKey | None = None
     example: Example | None = None
+    trial: Example | None = None
 
     @property
     def organization(self) -> Any:
@@ -69,6 +71,11 @@ class Page:
     def is_in_layout(self) -> bool:
         """Whether the host's layout includes the body by itself."""
         return _includes_body(current_app.jinja_env, self.base_template)
+
+    @property
+    def offers_rotation(self) -> bool:
+        """Whether the pages can rotate keys."""
+        return f"{request.blueprint}.confirm_rotate" in current_app.view_functions
 
     @property
     def list_url(self) -> str:

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import logging
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from flask import Blueprint, current_app, request, url_for
+from flask import Blueprint, current_app, has_request_context, request, url_for
 from werkzeug.exceptions import HTTPException
+from werkzeug.routing import BuildError
 
 from ..errors import ConfigurationError
+from ..guards.wall import matched_arguments
+from ..keys.database import UNANSWERED
 from ..state import state_of
 from .access import may_manage
 from .rendering import asset_version
+
+logger: logging.Logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,24 +32,64 @@ class Tab:
 
 
 def tab_for(organization: Any) -> Tab:
-    """Return the tab of an organisation, for the template ``orgkeys/_tab.html``."""
-    state = state_of()
+    """Return the tab of an organisation, for the template ``orgkeys/_tab.html``.
+
+    It stands on the host's pages, so that nothing but a missing mount makes it fail.
+    """
+    name = _mounted_name(state_of().blueprint)
+    is_current = has_request_context() and request.blueprint == name
     try:
-        is_permitted = may_manage(organization)
+        mount = _mount_of(name, organization)
+    except (BuildError, RuntimeError, ValueError, TypeError):
+        logger.exception("the API keys tab cannot be linked: name the organisation in the URL")
+        return Tab(url="", stylesheet="", is_permitted=False, is_current=is_current)
+    stylesheet = url_for(f"{name}.asset", filename="orgkeys.css", **mount)
+    return Tab(
+        url=url_for(f"{name}.index", **mount),
+        stylesheet=f"{stylesheet}?v={asset_version('orgkeys.css')}",
+        is_permitted=_is_permitted(organization),
+        is_current=is_current,
+    )
+
+
+def _is_permitted(organization: Any) -> bool:
+    try:
+        return may_manage(organization)
     except HTTPException:
-        is_permitted = False
-    name = _mounted_name(state.blueprint)
+        return False
+    except UNANSWERED:
+        logger.exception("the permission for the API keys tab cannot be asked")
+        return False
+
+
+def _mount_of(name: str, organization: Any) -> dict[str, Any]:
+    """Return the variables of the mount: of the request's URL or, if it does not name the
+    organisation, of the first value of the organisation that fits.
+
+    :raises werkzeug.routing.BuildError: if none does.
+    """
     rules = current_app.url_map.iter_rules(f"{name}.index")
     variables = {variable for rule in rules for variable in rule.arguments}
-    values = {k: v for k, v in (request.view_args or {}).items() if k in variables}
-    values[state.settings.org_arg] = organization.slug
-    stylesheet = url_for(f"{name}.asset", filename="orgkeys.css", **values)
-    return Tab(
-        url=url_for(f"{name}.index", **values),
-        stylesheet=f"{stylesheet}?v={asset_version('orgkeys.css')}",
-        is_permitted=is_permitted,
-        is_current=request.blueprint == name,
-    )
+    mount = {k: v for k, v in _arguments().items() if k in variables}
+    org_arg = state_of().settings.org_arg
+    if org_arg in mount:
+        return mount
+    given = [getattr(organization, attribute, None) for attribute in ("slug", "id")]
+    *others, last = [value for value in (*given, organization) if value is not None]
+    for value in others:
+        with suppress(BuildError, ValueError, TypeError):
+            url_for(f"{name}.index", **mount, **{org_arg: value})
+            return {**mount, org_arg: value}
+    url_for(f"{name}.index", **mount, **{org_arg: last})
+    return {**mount, org_arg: last}
+
+
+def _arguments() -> dict[str, Any]:
+    try:
+        return matched_arguments() if has_request_context() else {}
+    except HTTPException:
+        # The host's page for an error, at a URL that is none.
+        return {}
 
 
 def _mounted_name(blueprint: Blueprint) -> str:

@@ -15,16 +15,18 @@ from flask import (
 from werkzeug.wrappers import Response
 
 from ..errors import KeyLimitReached, KeyNotFound, ReplayedCreation
+from ..keys.cleaning import fold
 from ..management import management
 from ..state import state_of
 from .access import Visit, actor
 from .change import committed_change
-from .example_request import example_request
+from .example_request import example_request, trial_request
 from .forms import CreateKeyForm, RevokeKeyForm
 from .key_page import key_or_404
 from .language import gettext, ngettext
 from .list_query import place_of_request
-from .listing import listing_of
+from .listing import KEYS_PER_PAGE, listing_of
+from .notices import notice_of, url_with_existing
 from .rendering import Page, render_page
 from .rows import KeyRow
 
@@ -40,8 +42,9 @@ def index(visit: Visit) -> Any:
 
 
 def new(visit: Visit) -> Any:
-    form = CreateKeyForm(state_of().settings, visit.now)
-    return _render_list(visit, "create", form=form)
+    like = management.get_key(visit.organization.id, request.args.get("like", ""))
+    form = CreateKeyForm(state_of().settings, visit.now, like)
+    return _render_create(visit, form)
 
 
 def create(visit: Visit) -> Any:
@@ -49,12 +52,12 @@ def create(visit: Visit) -> Any:
     if not form.validate_on_submit():
         existing = _created_before(visit, form) if form.is_out_of_date else None
         if existing is not None:
-            return redirect(visit.url("index", existing=existing), 303)
-        return _render_list(visit, "create", form=form), 422
+            return redirect(url_with_existing(visit, existing), 303)
+        return _render_create(visit, form), 422
     try:
         return committed_change(lambda: _create_and_show(visit, form))
     except ReplayedCreation as replay:
-        return redirect(visit.url("index", existing=replay.key_id), 303)
+        return redirect(url_with_existing(visit, replay.key_id), 303)
     except KeyLimitReached as limit:
         form.form_errors.append(
             ngettext(
@@ -65,7 +68,7 @@ def create(visit: Visit) -> Any:
                 limit.limit,
             )
         )
-        return _render_list(visit, "create", form=form), 422
+        return _render_create(visit, form), 422
 
 
 def _created_before(visit: Visit, form: CreateKeyForm) -> str | None:
@@ -91,14 +94,14 @@ def confirm(visit: Visit, key_id: str) -> Any:
     key = key_or_404(visit, key_id)
     if key.revoked_at is not None:
         return redirect(visit.url("index", revoked=key_id), 303)
-    return _render_list(visit, "revoke", key=_row(key, visit), form=RevokeKeyForm())
+    return _render_list(visit, "revoke", key=key, form=RevokeKeyForm())
 
 
 def revoke(visit: Visit, key_id: str) -> Any:
     key = key_or_404(visit, key_id)
     form = RevokeKeyForm()
     if not form.validate_on_submit():
-        return _render_list(visit, "revoke", key=_row(key, visit), form=form), 422
+        return _render_list(visit, "revoke", key=key, form=form), 422
     organization_id = visit.organization.id
     try:
         committed_change(lambda: management.revoke_key(organization_id, key_id, revoked_by=actor()))
@@ -107,29 +110,47 @@ def revoke(visit: Visit, key_id: str) -> Any:
     return redirect(visit.url("index", revoked=key_id, **place_of_request()), 303)
 
 
+def _render_create(visit: Visit, form: CreateKeyForm) -> str:
+    name = form.name.data
+    form.name_is_taken = bool(name) and not form.name.errors and _is_taken(visit, name)
+    return _render_list(visit, "create", form=form)
+
+
+def _is_taken(visit: Visit, name: str) -> bool:
+    keys = management.list_keys(visit.organization.id, search=name, limit=KEYS_PER_PAGE)
+    return fold(name) in {fold(key.name) for key in keys}
+
+
 def _render_created(visit: Visit, issued: IssuedKey) -> Response:
     # The token stays inside of ``issued``, whose repr leaves it out: error trackers send the local
     # variables of every frame.
-    example = example_request(
-        current_app._get_current_object(),  # type: ignore[attr-defined]
-        issued.key.scopes,
-        request.host_url,
-        {state_of().settings.org_arg: str(visit.slug)},
+    app = current_app._get_current_object()  # type: ignore[attr-defined]
+    known = {state_of().settings.org_arg: str(visit.slug)}
+    example = example_request(app, issued.key.scopes, request.url_root, known)
+    trial = trial_request(app, issued.key.scopes, request.url_root, known)
+    page = _render_list(
+        visit, "created", key=issued.key, issued=issued, example=example, trial=trial
     )
-    return make_response(
-        _render_list(visit, "created", key=_row(issued.key, visit), issued=issued, example=example)
-    )
+    return make_response(page)
 
 
-def _render_list(visit: Visit, dialog: str | None = None, **context: Any) -> str:
+def _render_list(
+    visit: Visit, dialog: str | None = None, *, key: ApiKey | None = None, **context: Any
+) -> str:
+    # Not before a new key is committed: a namer that fails would take its transaction along.
+    asks_names = dialog != "created"
+    actors = () if key is None else (key.created_by, key.revoked_by)
+    listing = listing_of(visit, actors, asks_names=asks_names)
+    row = None if key is None else KeyRow.of(key, state_of().settings, visit.now, listing.names)
     return render_page(
         Page(
             visit=visit,
-            title=_title(dialog, context.get("key")),
+            title=_title(dialog, row),
             body="list",
             dialog=dialog,
-            listing=listing_of(visit),
-            notice=_notice(visit),
+            listing=listing,
+            notice=notice_of(visit),
+            key=row,
             **context,
         )
     )
@@ -140,19 +161,3 @@ def _title(dialog: str | None, key: KeyRow | None) -> str:
         return gettext("Revoke %(name)s?", name=key.name)
     titles = {"create": gettext("Create API key"), "created": gettext("API key created")}
     return titles.get(dialog or "", gettext("API keys"))
-
-
-def _notice(visit: Visit) -> dict[str, str] | None:
-    """Return what the list has to say about the change that led to it.
-
-    By the URL rather than by flash, for a host's layout may show flashed messages, too.
-    """
-    for kind in ("revoked", "existing"):
-        key = management.get_key(visit.organization.id, request.args.get(kind, ""))
-        if key is not None and (kind == "existing" or key.revoked_at is not None):
-            return {"kind": kind, "name": key.name}
-    return None
-
-
-def _row(key: ApiKey, visit: Visit) -> KeyRow:
-    return KeyRow.of(key, state_of().settings, visit.now)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import Any
 from urllib.parse import quote
@@ -830,18 +829,6 @@ class TestOutage:
             response = client.get(LIST)
         assert response.status_code == 503
         assert response.headers["Retry-After"]
-
-
-def test_keys_that_expire_soon_are_counted_on_every_page(host: Host) -> None:
-    soon = datetime.now(UTC) + timedelta(days=3)
-    for name in ("first", "second"):
-        host.issue(name=name, expires_at=soon)
-    host.revoke(host.issue(expires_at=soon)[1])
-    host.issue("beta", expires_at=soon)
-    for _ in range(25):
-        host.issue()
-    for query in ("", "?page=2", "?q=CI"):
-        assert "2 keys expire within two weeks." in host.client("ada").get(LIST + query).text
 
 
 class TestScopesOfTheForm:
