@@ -11,6 +11,13 @@ from werkzeug.wrappers import Response
 
 CACHE_CONTROL = "cache-control"
 
+PAGES_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
+    "font-src 'self'; connect-src 'self'; form-action 'self'; base-uri 'none'; "
+    "frame-ancestors 'none'"
+)
+"""The ``Content-Security-Policy`` of the pages."""
+
 
 class UncachedHeaders(Headers):
     """Headers that keep the ``Cache-Control`` they have."""

@@ -91,6 +91,8 @@ class Management:
         created_by: str | None = None,
         unused_since: datetime | None = None,
         expires_before: datetime | None = None,
+        use: str | None = None,
+        expires: str | None = None,
     ) -> Sequence[ApiKey]:
         """Return keys of the organisation.
 
@@ -103,8 +105,11 @@ class Management:
         :param created_by: the creator, as the host names its users.
         :param unused_since: an aware time; keys used or created since are left out.
         :param expires_before: an aware time; keys that expire later or never are left out.
-        :raises ValueError: for another status or sort, a text that is no scope, a time without a
-            zone, or a negative limit or offset.
+        :param use: ``"never"``, or ``"unused"``: older than 30 days, without a use in 90.
+        :param expires: ``"soon"``: alive, and to expire within ``ORGKEYS_EXPIRES_SOON_DAYS``; or
+            ``"never"``.
+        :raises ValueError: for another status, sort, use or expires, a text that is no scope, a
+            time without a zone, or a negative limit or offset.
         """
         return state_of().keys.select(
             organization_id,
@@ -116,6 +121,8 @@ class Management:
                 created_by=created_by,
                 unused_since=unused_since,
                 expires_before=expires_before,
+                use=use,
+                expires=expires,
             ),
             now=datetime.now(UTC),
             limit=limit,
@@ -132,6 +139,8 @@ class Management:
         created_by: str | None = None,
         unused_since: datetime | None = None,
         expires_before: datetime | None = None,
+        use: str | None = None,
+        expires: str | None = None,
     ) -> int:
         """Return the number of keys that :meth:`list_keys` would return without a limit. The
         parameters are those of :meth:`list_keys`.
@@ -145,6 +154,8 @@ class Management:
             created_by=created_by,
             unused_since=unused_since,
             expires_before=expires_before,
+            use=use,
+            expires=expires,
         )
         return state_of().keys.count(organization_id, selection, now=datetime.now(UTC))
 

@@ -164,7 +164,7 @@ def listed_names(html: str) -> list[str]:
     from bs4 import BeautifulSoup
 
     return [
-        tag.get_text(strip=True) for tag in BeautifulSoup(html, "html.parser").select("tbody th")
+        tag.get_text(strip=True) for tag in BeautifulSoup(html, "html.parser").select("tbody th a")
     ]
 
 

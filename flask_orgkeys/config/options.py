@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+from ..headers import PAGES_POLICY
+
 
 class Option(NamedTuple):
     """One line of the configuration's table.
@@ -119,6 +121,17 @@ OPTIONS: Mapping[str, Option] = MappingProxyType(
             '`"host"` or `"always"`',
             'Who writes the body of a refusal. `"host"`: an error handler of yours, if there is '
             'one for it. `"always"`: the problem document, whatever handlers there are.',
+        ),
+        "CONTENT_SECURITY_POLICY": Option(
+            PAGES_POLICY,
+            "`str` or `None`",
+            "The `Content-Security-Policy` of the pages. `None` leaves it to the host. A policy "
+            "that lets in scripts of others lets them read a new key.",
+        ),
+        "EXPIRES_SOON_DAYS": Option(
+            14,
+            "`int`, in days",
+            "The last days before its expiry, in which the pages say that a key expires soon.",
         ),
         "BASE_TEMPLATE": Option(
             "orgkeys/base.html",

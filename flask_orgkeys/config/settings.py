@@ -28,7 +28,7 @@ MAX_NUMBER = 1_000_000_000
 NEVER = "never"
 """The lifetime of a key without expiry, in the form and in the commands."""
 
-_REALM = re.compile(r"[\x20-\x7e]+")
+_HEADER_TEXT = re.compile(r"[\x20-\x7e]+")
 _URL_VARIABLE = re.compile(r"[A-Za-z_][0-9A-Za-z_]*")
 VARIABLES_OF_PAGES = ("key_id", "filename")
 
@@ -55,6 +55,8 @@ class Settings:
     peppers: tuple[bytes, ...] = field(repr=False)
     realm: str
     problem_details: str
+    content_security_policy: str | None
+    expires_soon: timedelta
     base_template: str
     org_arg: str
 
@@ -103,6 +105,8 @@ class Settings:
             peppers=_peppers(options["PEPPERS"]),
             realm=_realm(app_name if options["REALM"] is None else options["REALM"]),
             problem_details=_problem_details(options["PROBLEM_DETAILS"]),
+            content_security_policy=_policy(options["CONTENT_SECURITY_POLICY"]),
+            expires_soon=timedelta(days=_days("EXPIRES_SOON_DAYS", options["EXPIRES_SOON_DAYS"])),
             base_template=_text("BASE_TEMPLATE", options["BASE_TEMPLATE"]),
             org_arg=_org_arg(options["ORG_ARG"]),
         )
@@ -177,7 +181,7 @@ def _org_arg(value: Any) -> str:
 
 
 def _realm(value: Any) -> str:
-    if not isinstance(value, str) or not _REALM.fullmatch(value):
+    if not isinstance(value, str) or not _HEADER_TEXT.fullmatch(value):
         raise ConfigurationError(
             f"ORGKEYS_REALM is {value!r}. It goes into a response header: write printable ASCII "
             "characters."
@@ -189,6 +193,26 @@ def _problem_details(value: Any) -> str:
     if value not in ("host", "always"):
         raise ConfigurationError(f"ORGKEYS_PROBLEM_DETAILS is {value!r}. Write 'host' or 'always'.")
     return str(value)
+
+
+def _policy(value: Any) -> str | None:
+    if value is None:
+        return None
+    if not isinstance(value, str) or not _HEADER_TEXT.fullmatch(value):
+        raise ConfigurationError(
+            f"ORGKEYS_CONTENT_SECURITY_POLICY is {value!r}. It goes into a response header: write "
+            "printable ASCII characters, or None to leave the policy to the host."
+        )
+    return value
+
+
+def _days(name: str, value: Any) -> int:
+    if not _is_whole_number(value) or not 1 <= value <= MAX_EXPIRY_DAYS:
+        raise ConfigurationError(
+            f"ORGKEYS_{name} is {value!r}. Write a whole number of days from 1 to "
+            f"{MAX_EXPIRY_DAYS}."
+        )
+    return int(value)
 
 
 def _boolean(name: str, value: Any) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
@@ -27,6 +27,19 @@ STATUSES = (CURRENT, ACTIVE, EXPIRED, REVOKED, ALL)
 SORTS = ("name", "-name", "last_used", "-last_used", "expires", "-expires", "created", "-created")
 NEWEST_FIRST = "-created"
 
+NEVER_USED = "never"
+UNUSED = "unused"
+USES = (NEVER_USED, UNUSED)
+
+EXPIRES_SOON = "soon"
+EXPIRES_NEVER = "never"
+EXPIRIES = (EXPIRES_SOON, EXPIRES_NEVER)
+
+UNUSED_FOR = timedelta(days=90)
+"""A key is unused after this time without a use, ..."""
+UNUSED_AGE = timedelta(days=30)
+"""... if it is older than this."""
+
 _KEY_ID_START = re.compile(rf"[0-9A-Za-z]{{1,{tokens.ID_LENGTH}}}")
 
 
@@ -41,6 +54,9 @@ class Selection:
     :param created_by: who created them, as the host names its users. ``None``: anyone.
     :param unused_since: an aware time, after which they were neither used nor created.
     :param expires_before: an aware time, before which they expire.
+    :param use: one of :data:`USES`. ``None``: any.
+    :param expires: one of :data:`EXPIRIES`. ``None``: any.
+    :param used_since: an aware time, after which they were used.
     :raises ValueError: for another status or sort, what is no scope, or a time without a zone.
     """
 
@@ -51,37 +67,35 @@ class Selection:
     created_by: str | None = None
     unused_since: datetime | None = None
     expires_before: datetime | None = None
+    use: str | None = None
+    expires: str | None = None
+    used_since: datetime | None = None
 
     def __post_init__(self) -> None:
-        if self.status not in STATUSES:
-            raise ValueError(f"status is one of {', '.join(STATUSES)}, not {self.status!r}")
-        if self.sort not in SORTS:
-            raise ValueError(f"sort is one of {', '.join(SORTS)}, not {self.sort!r}")
+        _check_choice("status", self.status, STATUSES)
+        _check_choice("sort", self.sort, SORTS)
+        _check_choice("use", self.use, (None, *USES))
+        _check_choice("expires", self.expires, (None, *EXPIRIES))
         if self.scope is not None and not is_scope_token(self.scope):
             raise ValueError(f"{self.scope!r} is no scope name")
         clean_actor(self.created_by, "created_by")
-        for name in ("unused_since", "expires_before"):
+        for name in ("unused_since", "expires_before", "used_since"):
             if getattr(self, name) is not None:
                 to_utc(getattr(self, name), name)
 
     def conditions(
-        self, key: type[ApiKey], *, now: datetime, prefix: str
+        self, key: type[ApiKey], *, now: datetime, prefix: str, soon: timedelta
     ) -> list[sa.ColumnElement[bool]]:
         """Return what holds of the selected keys.
 
         :param key: the mapped class.
         :param now: an aware time, to tell the expired from the active.
         :param prefix: the prefix of keys, which a search may begin with.
+        :param soon: the time before its expiry in which a key expires soon.
         """
-        unexpired = sa.or_(key.expires_at.is_(None), key.expires_at > now)
-        by_status: dict[str, list[sa.ColumnElement[bool]]] = {
-            CURRENT: [key.revoked_at.is_(None)],
-            ACTIVE: [key.revoked_at.is_(None), unexpired],
-            EXPIRED: [key.revoked_at.is_(None), key.expires_at <= now],
-            REVOKED: [key.revoked_at.is_not(None)],
-            ALL: [],
-        }
-        conditions = by_status[self.status]
+        conditions = _of_status(key, self.status, now)
+        conditions += _of_use(key, self.use, now)
+        conditions += _of_expiry(key, self.expires, now, soon)
         if self.search:
             conditions.append(_matches(key, self.search, prefix))
         if self.scope is not None:
@@ -93,6 +107,8 @@ class Selection:
             conditions.append(last_sign < self.unused_since.astimezone(UTC))
         if self.expires_before is not None:
             conditions.append(key.expires_at < self.expires_before.astimezone(UTC))
+        if self.used_since is not None:
+            conditions.append(key.last_used_at >= self.used_since.astimezone(UTC))
         return conditions
 
     def order(self, key: type[ApiKey]) -> tuple[sa.ColumnElement[Any], ...]:
@@ -111,6 +127,43 @@ class Selection:
         if self.sort.startswith("-"):
             return tuple(column.desc() for column in columns)
         return tuple(column.asc() for column in columns)
+
+
+def _check_choice(name: str, value: str | None, choices: tuple[str | None, ...]) -> None:
+    if value not in choices:
+        offered = ", ".join(map(str, choices))
+        raise ValueError(f"{name} is one of {offered}, not {value!r}")
+
+
+def _of_status(key: type[ApiKey], status: str, now: datetime) -> list[sa.ColumnElement[bool]]:
+    unexpired = sa.or_(key.expires_at.is_(None), key.expires_at > now)
+    by_status: dict[str, list[sa.ColumnElement[bool]]] = {
+        CURRENT: [key.revoked_at.is_(None)],
+        ACTIVE: [key.revoked_at.is_(None), unexpired],
+        EXPIRED: [key.revoked_at.is_(None), key.expires_at <= now],
+        REVOKED: [key.revoked_at.is_not(None)],
+        ALL: [],
+    }
+    return by_status[status]
+
+
+def _of_use(key: type[ApiKey], use: str | None, now: datetime) -> list[sa.ColumnElement[bool]]:
+    if use is None:
+        return []
+    never = key.last_used_at.is_(None)
+    if use == NEVER_USED:
+        return [never]
+    return [key.created_at < now - UNUSED_AGE, sa.or_(never, key.last_used_at < now - UNUSED_FOR)]
+
+
+def _of_expiry(
+    key: type[ApiKey], expires: str | None, now: datetime, soon: timedelta
+) -> list[sa.ColumnElement[bool]]:
+    if expires is None:
+        return []
+    if expires == EXPIRES_NEVER:
+        return [key.expires_at.is_(None)]
+    return [key.revoked_at.is_(None), key.expires_at > now, key.expires_at <= now + soon]
 
 
 def _matches(key: type[ApiKey], search: str, prefix: str) -> sa.ColumnElement[bool]:

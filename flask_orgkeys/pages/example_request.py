@@ -7,13 +7,16 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote
 
-from flask import current_app, request
+from flask import request
 
 from ..guards.endpoints import guarded_rules
 from ..state import state_of
 
 if TYPE_CHECKING:
+    from typing import Any
+
     from flask import Flask
+    from werkzeug.routing import Rule
 
     from .access import Visit
 
@@ -23,7 +26,7 @@ _VARIABLE = re.compile(r"<(?:[^<>]*:)?([^<>:]+)>")
 class Example(NamedTuple):
     """One request.
 
-    :param url: absolute; what only the caller knows stands in capitals.
+    :param url: absolute; values that only the caller knows stand in capitals.
     """
 
     method: str
@@ -32,39 +35,70 @@ class Example(NamedTuple):
 
 def example_for(visit: Visit, scopes: Iterable[str]) -> Example:
     """Choose a request for a key with ``scopes`` of the organisation that is visited."""
-    return example_request(
-        current_app._get_current_object(),  # type: ignore[attr-defined]
-        scopes,
-        request.host_url,
-        {state_of().settings.org_arg: str(visit.slug)},
-    )
+    return example_request(_app(), scopes, request.url_root, _known(visit))
+
+
+def trial_for(visit: Visit, scopes: Iterable[str]) -> Example | None:
+    """Choose a request that changes nothing, for a key with ``scopes``."""
+    return trial_request(_app(), scopes, request.url_root, _known(visit))
+
+
+def _app() -> Flask:
+    return state_of().authenticator.app
+
+
+def _known(visit: Visit) -> dict[str, str]:
+    return {state_of().settings.org_arg: str(visit.slug)}
 
 
 def example_request(
     app: Flask, scopes: Iterable[str], host_url: str, known: dict[str, str]
 ) -> Example:
     """Choose a guarded endpoint that a key with ``scopes`` may call: one that demands most of them,
-    and of those one that takes most of what is known.
+    and of those one that takes most of the known variables.
 
-    :param host_url: where the app is served, with a slash at the end.
+    :param host_url: the URL of the app, with its script root and a slash at the end.
     :param known: values for URL variables, by name.
-    :return: the first of several; the app's root where there is none.
+    :return: the first of several; the app's root if there is none.
     """
-    held = set(scopes)
-    callable_ = [
-        (rule, method, guard)
-        for rule, method, guard in guarded_rules(app)
-        if held.issuperset(guard.scopes)
-    ]
-    if not callable_:
+    calls = _calls(app, scopes)
+    if not calls:
         return Example("GET", host_url)
     rule, method, _ = max(
-        callable_,
-        key=lambda choice: (len(choice[2].scopes), len(known.keys() & choice[0].arguments)),
+        calls, key=lambda call: (len(call[2].scopes), len(known.keys() & call[0].arguments))
     )
+    return _example(app, rule, method, host_url, known)
 
+
+def trial_request(
+    app: Flask, scopes: Iterable[str], host_url: str, known: dict[str, str]
+) -> Example | None:
+    """Choose a request that changes nothing, and of which every variable is known.
+
+    The arguments are those of :func:`example_request`.
+    """
+    for rule, method, _ in _calls(app, scopes):
+        if method == "GET" and rule.arguments <= known.keys():
+            return _example(app, rule, method, host_url, known)
+    return None
+
+
+def _calls(app: Flask, scopes: Iterable[str]) -> list[tuple[Rule, str, Any]]:
+    """Return the guarded endpoints that a key with ``scopes`` may call."""
+    held = set(scopes)
+    return [call for call in guarded_rules(app) if held.issuperset(call[2].scopes)]
+
+
+def _example(app: Flask, rule: Rule, method: str, host_url: str, known: dict[str, str]) -> Example:
     def fill(variable: re.Match[str]) -> str:
         name = variable[1]
         return quote(known[name], safe="") if name in known else name.upper()
 
-    return Example(method, host_url.rstrip("/") + _VARIABLE.sub(fill, rule.rule))
+    scheme, _, rest = host_url.rstrip("/").partition("://")
+    host, slash, root = rest.partition("/")
+    if app.config["SESSION_COOKIE_SECURE"]:
+        # Signed in by it, so that a proxy ends TLS.
+        scheme = "https"
+    if rule.subdomain and app.config["SERVER_NAME"]:
+        host = f"{_VARIABLE.sub(fill, rule.subdomain)}.{app.config['SERVER_NAME']}"
+    return Example(method, f"{scheme}://{host}{slash}{root}{_VARIABLE.sub(fill, rule.rule)}")

@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import secrets
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from flask import request
+from werkzeug.datastructures import MultiDict
 from wtforms import BooleanField, HiddenField, SelectField, SelectMultipleField, StringField
 from wtforms.fields import SelectChoice
 from wtforms.validators import ValidationError
@@ -40,6 +42,8 @@ else:
 
 MANY_SCOPES = 8
 """How many scopes make it a chore to find and tick each."""
+FOLDED_SCOPES = 20
+"""How many scopes are too many to show at once: their groups are folded."""
 
 
 class PageForm(FlaskForm):
@@ -98,6 +102,7 @@ class LifetimeForm(PageForm):
     def __init__(self, settings: Settings, now: datetime) -> None:
         super().__init__()
         self.now = now
+        self.allows_no_expiry = settings.allow_no_expiry
         self._default_days = settings.default_expiry_days
         self.expires_in.choices = [SelectChoice(*choice) for choice in _lifetimes(settings, now)]
         if not self.is_submitted():
@@ -132,11 +137,20 @@ class CreateKeyForm(NamedKeyForm, LifetimeForm):
     may_rotate_itself: Any = BooleanField("May replace its own secret")
     nonce: Any = HiddenField()
 
-    def __init__(self, settings: Settings, now: datetime) -> None:
+    def __init__(self, settings: Settings, now: datetime, like: ApiKey | None = None) -> None:
+        """Make the form that was sent, or one filled in by the URL.
+
+        :param like: a key whose scopes, note and lifetime the form begins with.
+        """
         super().__init__(settings, now)
+        self.name_is_taken = False
         self.scopes.choices = [
             SelectChoice(scope, str(description)) for scope, description in settings.scopes.items()
         ]
+        if not self.is_submitted():
+            if like is not None:
+                self._fill_in_like(like, settings)
+            self._fill_in(request.args)
         if not self.nonce.data:
             self.nonce.data = secrets.token_urlsafe(16)
 
@@ -147,6 +161,14 @@ class CreateKeyForm(NamedKeyForm, LifetimeForm):
     @property
     def has_many_scopes(self) -> bool:
         return len(self.scopes.choices) >= MANY_SCOPES
+
+    @property
+    def folds_scopes(self) -> bool:
+        return len(self.scopes.choices) >= FOLDED_SCOPES
+
+    def is_open(self, boxes: Iterable[Any], is_first: bool) -> bool:
+        """Tell whether a group of scopes is unfolded: the first, or one with a choice or error."""
+        return is_first or bool(self.scopes.errors) or any(box.checked for box in boxes)
 
     @property
     def scope_groups(self) -> Sequence[tuple[str, Sequence[Any]]]:
@@ -172,6 +194,29 @@ class CreateKeyForm(NamedKeyForm, LifetimeForm):
         left_out = {token} if sent.get("nonce") else set()
         fields = sorted(item for item in sent.items(multi=True) if item[0] not in left_out)
         return hashlib.sha256(repr(fields).encode(errors="replace")).hexdigest()
+
+    def _fill_in_like(self, key: ApiKey, settings: Settings) -> None:
+        self.scopes.data = [scope for scope in key.scopes if scope in settings.scopes]
+        self.note.data = key.note
+        if key.expires_at is None:
+            self._offer(NEVER)
+        else:
+            self._offer(str((key.expires_at - key.created_at).days))
+
+    def _fill_in(self, values: MultiDict[str, str]) -> None:
+        """Fill in the values of a URL, without those that the form would refuse."""
+        for field, clean in ((self.name, clean_name), (self.note, clean_note)):
+            with suppress(ValueError):
+                field.data = clean(values[field.name]) if field.name in values else field.data
+        declared = {choice.value for choice in self.scopes.choices}
+        wanted = [scope for scope in values.getlist("scopes") if scope in declared]
+        if wanted:
+            self.scopes.data = wanted
+        self._offer(values.get("expires_in", ""))
+
+    def _offer(self, lifetime: str) -> None:
+        if lifetime in {choice.value for choice in self.expires_in.choices}:
+            self.expires_in.data = lifetime
 
 
 class EditKeyForm(NamedKeyForm):

@@ -2,38 +2,66 @@
 
 from __future__ import annotations
 
-from flask import request
+import logging
+import re
+
+from flask import current_app, request
 from werkzeug.wrappers import Response
 
 from ..headers import UncachedHeaders
+from ..state import state_of
 
-CONTENT_SECURITY_POLICY = "; ".join(
-    (
-        "default-src 'none'",
-        "script-src 'self'",
-        "style-src 'self'",
-        "img-src 'self' data:",
-        "font-src 'self'",
-        "connect-src 'self'",
-        "form-action 'self'",
-        "base-uri 'none'",
-        "frame-ancestors 'none'",
-    )
-)
+logger: logging.Logger = logging.getLogger(__name__)
+
 PAGE_HEADERS = {
-    "Content-Security-Policy": CONTENT_SECURITY_POLICY,
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
+    "Cross-Origin-Resource-Policy": "same-origin",
     # Not no-referrer: Flask-WTF refuses a form on https that comes without one.
     "Referrer-Policy": "same-origin",
 }
 
+LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
+
+_INLINE_SCRIPT = re.compile(r"<script(?![^>]*\s(?:src=|nonce=|type=.?application))[^>]*>")
+
 
 def add_page_headers(response: Response) -> Response:
+    policy = state_of().settings.content_security_policy
+    if policy is not None:
+        response.headers.setdefault("Content-Security-Policy", policy)
     for name, value in PAGE_HEADERS.items():
         response.headers.setdefault(name, value)
-    if request.endpoint != f"{request.blueprint}.asset":
-        response.headers["Cache-Control"] = "no-store"
-        # Or else the page with a new key may be kept, and shown again by the back button.
-        UncachedHeaders.keep(response)
+    if request.is_secure or request.host.rpartition(":")[0] in LOOPBACK or request.host in LOOPBACK:
+        # On plain http to another name, browsers complain of it.
+        response.headers.setdefault("Cross-Origin-Opener-Policy", "same-origin")
+    if request.endpoint == f"{request.blueprint}.asset":
+        return response
+    response.headers["Cache-Control"] = "no-store"
+    if request.method == "GET" and request.headers.get("HX-Boosted") == "true":
+        # Loaded by htmx into a page of the host's, ours has neither style sheet nor script.
+        response.headers["HX-Redirect"] = request.full_path.rstrip("?")
+    if current_app.debug:
+        _warn_of_layout(response)
+    # Or else the page with a new key may be kept, and shown again by the back button.
+    UncachedHeaders.keep(response)
     return response
+
+
+def _warn_of_layout(response: Response) -> None:
+    """Name in the log what the host's layout lacks, or the policy blocks."""
+    if response.mimetype != "text/html" or response.status_code not in (200, 422):
+        return
+    page = response.get_data(as_text=True)
+    layout = state_of().settings.base_template
+    for mark, block in (("orgkeys.css", "head"), ("data-orgkeys=", "content")):
+        if mark not in page:
+            logger.warning(
+                "the layout %r lacks the block %r: the page is incomplete", layout, block
+            )
+    policy = state_of().settings.content_security_policy
+    if policy is not None and "'unsafe-inline'" not in policy and _INLINE_SCRIPT.search(page):
+        logger.warning(
+            "the layout %r has an inline script, which ORGKEYS_CONTENT_SECURITY_POLICY blocks",
+            layout,
+        )

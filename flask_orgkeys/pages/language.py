@@ -74,6 +74,16 @@ def exact(moment: datetime) -> str:
     return f"{day(moment)}, {moment.astimezone(UTC):%H:%M:%S} UTC"
 
 
+def left(duration: timedelta) -> str:
+    """Return the time that is left, in whole days or hours, rounded down in every language."""
+    if duration >= timedelta(days=1):
+        return ngettext("in %(num)s day", "in %(num)s days", duration.days)
+    if duration >= timedelta(hours=1):
+        hours = int(duration.total_seconds() // 3600)
+        return ngettext("in %(num)s hour", "in %(num)s hours", hours)
+    return gettext("within an hour")
+
+
 def relative(moment: datetime, now: datetime) -> str:
     """Return a time as seen from now, like "3 minutes ago" or "in 9 days"."""
     babel = _babel()

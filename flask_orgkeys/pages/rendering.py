@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from .forms import PageForm, PlainForm
     from .insight import KeyInsight, VerdictRow
     from .listing import Listing
+    from .notices import Notice
     from .rows import KeyRow
 
 STATIC_FOLDER = Path(__file__).parent / "static"
@@ -53,7 +54,7 @@ class Page:
     body: str
     dialog: str | None = None
     listing: Listing | None = None
-    notice: Mapping[str, str] | None = None
+    notice: Notice | None = None
     key: KeyRow | None = None
     form: PageForm | None = None
     end_form: PlainForm | None = None
@@ -63,6 +64,7 @@ class Page:
     verdict: VerdictRow | None = None
     activity: Activity | None = None
     finding: str | None = None
+    trial: Example | None = None
 
     @property
     def organization(self) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Self
@@ -16,8 +16,6 @@ from . import language
 if TYPE_CHECKING:
     from ..config.settings import Settings
 
-EXPIRES_SOON = timedelta(days=14)
-
 
 @dataclass(frozen=True, slots=True)
 class Moment:
@@ -25,17 +23,21 @@ class Moment:
 
     :param relative: as seen from now, like "3 minutes ago".
     :param exact: date, time and zone.
+    :param day: the date.
     :param iso: for ``<time datetime>``.
     """
 
     relative: str
     exact: str
+    day: str
     iso: str
 
     @classmethod
     def at(cls, moment: datetime, now: datetime) -> Self:
         iso = moment.astimezone(UTC).isoformat()
-        return cls(language.relative(moment, now), language.exact(moment), iso)
+        return cls(
+            language.relative(moment, now), language.exact(moment), language.day(moment), iso
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +76,12 @@ class RotationRow:
 class KeyRow:
     """A key as a row of the table.
 
-    :param start: what is shown of the key itself.
+    :param start: the visible part of the key itself.
     :param scopes: pairs of scope and description; an empty one where no longer declared.
+    :param created_by: the creator's name, as the host gives it.
+    :param records_uses: whether the host has last uses recorded.
+    :param expires_soon: the time that is left, if the key expires soon.
+    :param revoked_by: as ``created_by``.
     """
 
     id: str
@@ -83,6 +89,9 @@ class KeyRow:
     start: str
     note: str | None
     scopes: Sequence[tuple[str, str]]
+    created: Moment
+    created_by: str | None
+    records_uses: bool
     last_used: Moment | None
     expires: Moment | None
     expires_soon: str | None
@@ -93,8 +102,14 @@ class KeyRow:
     rotation: RotationRow | None
 
     @classmethod
-    def of(cls, key: ApiKey, settings: Settings, now: datetime) -> Self:
-        status = key.status(now)
+    def of(
+        cls, key: ApiKey, settings: Settings, now: datetime, names: Mapping[str, str] | None = None
+    ) -> Self:
+        """Describe a key.
+
+        :param names: of its actors; as they are recorded without.
+        """
+        status, names = key.status(now), names or {}
         held = in_declared_order(key.scopes, settings.scopes)
         return cls(
             id=key.id,
@@ -102,25 +117,31 @@ class KeyRow:
             start=tokens.start_of(settings.prefix, key.id),
             note=key.note,
             scopes=[(scope, str(settings.scopes.get(scope, ""))) for scope in held],
+            created=Moment.at(key.created_at, now),
+            created_by=_named(key.created_by, names),
+            records_uses=settings.last_used_step is not None,
             last_used=_moment(key.last_used_at, now),
             expires=_moment(key.expires_at, now),
-            expires_soon=_expires_soon(key, now),
+            expires_soon=_expires_soon(key, settings, now),
             revoked=_moment(key.revoked_at, now),
-            revoked_by=key.revoked_by,
+            revoked_by=_named(key.revoked_by, names),
             is_expired=status == EXPIRED,
             is_revoked=status == REVOKED,
             rotation=RotationRow.of(key, now),
         )
 
 
+def _named(actor: str | None, names: Mapping[str, str]) -> str | None:
+    return None if actor is None else names.get(actor, actor)
+
+
 def _moment(value: datetime | None, now: datetime) -> Moment | None:
     return None if value is None else Moment.at(value, now)
 
 
-def _expires_soon(key: ApiKey, now: datetime) -> str | None:
+def _expires_soon(key: ApiKey, settings: Settings, now: datetime) -> str | None:
     if key.revoked_at is not None or key.expires_at is None:
         return None
-    left = key.expires_at - now
-    if not timedelta(0) < left <= EXPIRES_SOON:
+    if not now < key.expires_at <= now + settings.expires_soon:
         return None
-    return language.gettext("Expires %(when)s", when=language.relative(key.expires_at, now))
+    return language.left(key.expires_at - now)

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import logging
+from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
-from flask import Blueprint, current_app, request, url_for
+from flask import Blueprint, current_app, has_request_context, request, url_for
 from werkzeug.exceptions import HTTPException
+from werkzeug.routing import BuildError
 
 from ..errors import ConfigurationError
-from ..keys.models import ACTIVE
+from ..guards.wall import matched_arguments
+from ..keys.database import UNANSWERED
 from ..management import management
 from ..state import state_of
 from .access import may_manage
 from .rendering import asset_version
-from .rows import EXPIRES_SOON
+
+logger: logging.Logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,34 +37,74 @@ class Tab:
 def tab_for(organization: Any, count: bool = False) -> Tab:
     """Return the tab of an organisation, for the template ``orgkeys/_tab.html``.
 
+    It stands on the host's pages, so that nothing but a missing mount makes it fail.
+
     :param count: whether to count the keys that expire soon.
     """
-    state = state_of()
+    name = _mounted_name(state_of().blueprint)
+    is_current = has_request_context() and request.blueprint == name
     try:
-        is_permitted = may_manage(organization)
-    except HTTPException:
-        is_permitted = False
-    name = _mounted_name(state.blueprint)
-    rules = current_app.url_map.iter_rules(f"{name}.index")
-    variables = {variable for rule in rules for variable in rule.arguments}
-    values = {k: v for k, v in (request.view_args or {}).items() if k in variables}
-    values[state.settings.org_arg] = organization.slug
-    stylesheet = url_for(f"{name}.asset", filename="orgkeys.css", **values)
+        mount = _mount_of(name, organization)
+    except (BuildError, RuntimeError, ValueError, TypeError):
+        logger.exception("the API keys tab cannot be linked: name the organisation in the URL")
+        return Tab(
+            url="", stylesheet="", is_permitted=False, is_current=is_current, expiring_soon=0
+        )
+    stylesheet = url_for(f"{name}.asset", filename="orgkeys.css", **mount)
+    is_permitted = _is_permitted(organization)
     return Tab(
-        url=url_for(f"{name}.index", **values),
+        url=url_for(f"{name}.index", **mount),
         stylesheet=f"{stylesheet}?v={asset_version('orgkeys.css')}",
         is_permitted=is_permitted,
-        is_current=request.blueprint == name,
+        is_current=is_current,
         expiring_soon=_count_expiring_soon(organization) if count and is_permitted else 0,
     )
+
+
+def _is_permitted(organization: Any) -> bool:
+    try:
+        return may_manage(organization)
+    except HTTPException:
+        return False
+    except UNANSWERED:
+        logger.exception("the permission for the API keys tab cannot be asked")
+        return False
+
+
+def _mount_of(name: str, organization: Any) -> dict[str, Any]:
+    """Return the variables of the mount: of the request's URL or, if it does not name the
+    organisation, of the first value of the organisation that fits.
+
+    :raises werkzeug.routing.BuildError: if none does.
+    """
+    rules = current_app.url_map.iter_rules(f"{name}.index")
+    variables = {variable for rule in rules for variable in rule.arguments}
+    mount = {k: v for k, v in _arguments().items() if k in variables}
+    org_arg = state_of().settings.org_arg
+    if org_arg in mount:
+        return mount
+    given = [getattr(organization, attribute, None) for attribute in ("slug", "id")]
+    *others, last = [value for value in (*given, organization) if value is not None]
+    for value in others:
+        with suppress(BuildError, ValueError, TypeError):
+            url_for(f"{name}.index", **mount, **{org_arg: value})
+            return {**mount, org_arg: value}
+    url_for(f"{name}.index", **mount, **{org_arg: last})
+    return {**mount, org_arg: last}
+
+
+def _arguments() -> dict[str, Any]:
+    try:
+        return matched_arguments() if has_request_context() else {}
+    except HTTPException:
+        # The host's page for an error, at a URL that is none.
+        return {}
 
 
 def _count_expiring_soon(organization: Any) -> int:
     # The host's pending rows are its own to flush.
     with state_of().host.session.no_autoflush:
-        return management.count_keys(
-            organization.id, status=ACTIVE, expires_before=datetime.now(UTC) + EXPIRES_SOON
-        )
+        return management.count_keys(organization.id, expires="soon")
 
 
 def _mounted_name(blueprint: Blueprint) -> str:

@@ -15,18 +15,20 @@ from flask import (
 from werkzeug.wrappers import Response
 
 from ..errors import KeyLimitReached, KeyNotFound, ReplayedCreation
+from ..keys.texts import fold
 from ..management import management
 from ..state import state_of
 from .access import Visit, actor
 from .activity import activity_of, csv_of
 from .change import committed_change
-from .example_request import example_for
+from .example_request import example_for, trial_for
 from .forms import CreateKeyForm, PlainForm
 from .insight import verdict_of
 from .key_page import key_or_404
 from .language import gettext, ngettext
 from .list_query import place_of_request
-from .listing import listing_of
+from .listing import KEYS_PER_PAGE, listing_of
+from .notices import notice_of, url_with_existing
 from .rendering import Page, render_page
 from .rows import KeyRow
 
@@ -42,8 +44,9 @@ def index(visit: Visit) -> Any:
 
 
 def new(visit: Visit) -> Any:
-    form = CreateKeyForm(state_of().settings, visit.now)
-    return _render_list(visit, "create", form=form)
+    like = management.get_key(visit.organization.id, request.args.get("like", ""))
+    form = CreateKeyForm(state_of().settings, visit.now, like)
+    return _render_create(visit, form)
 
 
 def create(visit: Visit) -> Any:
@@ -51,12 +54,12 @@ def create(visit: Visit) -> Any:
     if not form.validate_on_submit():
         existing = _created_before(visit, form) if form.is_out_of_date else None
         if existing is not None:
-            return redirect(visit.url("index", existing=existing), 303)
-        return _render_list(visit, "create", form=form), 422
+            return redirect(url_with_existing(visit, existing), 303)
+        return _render_create(visit, form), 422
     try:
         return committed_change(visit, lambda: _create_and_show(visit, form))
     except ReplayedCreation as replay:
-        return redirect(visit.url("index", existing=replay.key_id), 303)
+        return redirect(url_with_existing(visit, replay.key_id), 303)
     except KeyLimitReached as limit:
         form.form_errors.append(
             ngettext(
@@ -67,7 +70,7 @@ def create(visit: Visit) -> Any:
                 limit.limit,
             )
         )
-        return _render_list(visit, "create", form=form), 422
+        return _render_create(visit, form), 422
 
 
 def _created_before(visit: Visit, form: CreateKeyForm) -> str | None:
@@ -128,27 +131,48 @@ def activity_csv(visit: Visit) -> Response:
 
 def _ask_revoke(visit: Visit, key: ApiKey, form: PlainForm) -> str:
     verdict = verdict_of(visit, key)
-    return _render_list(visit, "revoke", key=_row(key, visit), form=form, verdict=verdict)
+    return _render_list(visit, "revoke", key=key, form=form, verdict=verdict)
+
+
+def _render_create(visit: Visit, form: CreateKeyForm) -> str:
+    name = form.name.data
+    form.name_is_taken = bool(name) and not form.name.errors and _is_taken(visit, name)
+    return _render_list(visit, "create", form=form)
+
+
+def _is_taken(visit: Visit, name: str) -> bool:
+    keys = management.list_keys(visit.organization.id, search=name, limit=KEYS_PER_PAGE)
+    return fold(name) in {fold(key.name) for key in keys}
 
 
 def _render_created(visit: Visit, issued: IssuedKey) -> Response:
     # The token stays inside of ``issued``, whose repr leaves it out: error trackers send the local
     # variables of every frame.
     example = example_for(visit, issued.key.scopes)
-    return make_response(
-        _render_list(visit, "created", key=_row(issued.key, visit), issued=issued, example=example)
+    trial = trial_for(visit, issued.key.scopes)
+    page = _render_list(
+        visit, "created", key=issued.key, issued=issued, example=example, trial=trial
     )
+    return make_response(page)
 
 
-def _render_list(visit: Visit, dialog: str | None = None, **context: Any) -> str:
+def _render_list(
+    visit: Visit, dialog: str | None = None, *, key: ApiKey | None = None, **context: Any
+) -> str:
+    # Not before a new key is committed: a namer that fails would take its transaction along.
+    asks_names = dialog != "created"
+    actors = () if key is None else (key.created_by, key.revoked_by)
+    listing = listing_of(visit, actors, asks_names=asks_names)
+    row = None if key is None else KeyRow.of(key, state_of().settings, visit.now, listing.names)
     return render_page(
         Page(
             visit=visit,
-            title=_title(dialog, context.get("key")),
+            title=_title(dialog, row),
             body="list",
             dialog=dialog,
-            listing=listing_of(visit),
-            notice=_notice(visit),
+            listing=listing,
+            notice=notice_of(visit),
+            key=row,
             **context,
         )
     )
@@ -159,19 +183,3 @@ def _title(dialog: str | None, key: KeyRow | None) -> str:
         return gettext("Revoke %(name)s?", name=key.name)
     titles = {"create": gettext("Create API key"), "created": gettext("API key created")}
     return titles.get(dialog or "", gettext("API keys"))
-
-
-def _notice(visit: Visit) -> dict[str, str] | None:
-    """Return what the list has to say about the change that led to it.
-
-    By the URL rather than by flash, for a host's layout may show flashed messages, too.
-    """
-    for kind in ("revoked", "existing"):
-        key = management.get_key(visit.organization.id, request.args.get(kind, ""))
-        if key is not None and (kind == "existing" or key.revoked_at is not None):
-            return {"kind": kind, "name": key.name}
-    return None
-
-
-def _row(key: ApiKey, visit: Visit) -> KeyRow:
-    return KeyRow.of(key, state_of().settings, visit.now)

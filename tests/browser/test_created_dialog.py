@@ -56,7 +56,7 @@ def test_a_snippet(page: Page, clipboard: Callable[[], str], tool: str) -> None:
     shown = created_dialog(page).locator("details[open] pre")
     expect(shown).to_be_visible()
     created_dialog(page).get_by_role("button", name=f"Copy {tool} example").click()
-    expect(status(page)).to_have_text("Copied")
+    expect(status(page)).to_have_text(f"{tool} example copied.")
     assert clipboard() == shown.inner_text()
     assert "ORG_API_KEY" in clipboard()
     assert "/o/acme/deployments" in clipboard()
@@ -67,14 +67,14 @@ class TestCopying:
     def test_by_the_button(self, page: Page, clipboard: Callable[[], str]) -> None:
         token = create_key(page)
         copy_button(page).click()
-        expect(created_dialog(page).get_by_role("status")).to_have_text("Copied")
+        expect(created_dialog(page).get_by_role("status")).to_have_text("Key copied.")
         assert clipboard() == token
 
     def test_twice(self, page: Page, clipboard: Callable[[], str]) -> None:
         """The second time is said, too: the words go, and come again."""
         create_key(page)
         copy_button(page).click()
-        expect(status(page)).to_have_text("Copied")
+        expect(status(page)).to_have_text("Key copied.")
         page.evaluate(
             """() => {
                 const status = document.querySelector('dialog [role=status]');
@@ -84,13 +84,13 @@ class TestCopying:
             }"""
         )
         copy_button(page).click()
-        expect(status(page)).to_have_attribute("data-said", ";Copied;")
+        expect(status(page)).to_have_attribute("data-said", ";Key copied.;")
 
     def test_by_hand(self, page: Page, clipboard: Callable[[], str]) -> None:
         token = create_key(page)
         token_field(page).press("ControlOrMeta+a")
         page.keyboard.press("ControlOrMeta+c")
-        expect(status(page)).to_have_text("Copied")
+        expect(status(page)).to_have_text("Key copied.")
         assert clipboard() == token
 
     def test_on_plain_http(self, open_page: OpenPage, site: Site) -> None:
@@ -104,7 +104,7 @@ class TestCopying:
         selected = "field => field.value.slice(field.selectionStart, field.selectionEnd)"
         assert token_field(page).evaluate(selected) == token
         page.keyboard.press("ControlOrMeta+c")
-        expect(status(page)).to_have_text("Copied")
+        expect(status(page)).to_have_text("Key copied.")
 
     def test_a_snippet_on_plain_http(self, open_page: OpenPage, site: Site) -> None:
         page = open_page(base_url=site.insecure_url)
@@ -163,7 +163,7 @@ class TestLeaving:
         token = create_key(page)
         created_dialog(page).get_by_text("curl", exact=True).click()
         created_dialog(page).get_by_role("button", name="Copy curl example").click()
-        expect(status(page)).to_have_text("Copied")
+        expect(status(page)).to_have_text("curl example copied.")
         page.evaluate("() => { location.href = '/open' }")
         expect(token_field(page)).to_have_value(token)
         assert questions == ["beforeunload"]
@@ -173,7 +173,7 @@ class TestLeaving:
     ) -> None:
         create_key(page)
         copy_button(page).click()
-        expect(status(page)).to_have_text("Copied")
+        expect(status(page)).to_have_text("Key copied.")
         page.goto(SETTINGS)
         assert questions == []
 
@@ -204,7 +204,7 @@ class TestWhatBringsTheKeyBack:
     def test_back_after_leaving(self, site: Site, page: Page, clipboard: Callable[[], str]) -> None:
         token = create_key(page)
         copy_button(page).click()
-        expect(status(page)).to_have_text("Copied")
+        expect(status(page)).to_have_text("Key copied.")
         page.goto(SETTINGS)
         go_back_to_a_sent_form(page)
         assert_shows_nowhere(page, token)
@@ -225,7 +225,7 @@ class TestWhatBringsTheKeyBack:
     def test_a_refresh(self, site: Site, page: Page, clipboard: Callable[[], str]) -> None:
         token = create_key(page, "GitHub")
         copy_button(page).click()
-        expect(status(page)).to_have_text("Copied")
+        expect(status(page)).to_have_text("Key copied.")
         page.reload()
         expect(status(page)).to_contain_text("GitHub already exists")
         assert_shows_nowhere(page, token)

@@ -42,7 +42,7 @@ def test_a_key_by_mouse(site: Site, page: Page, clipboard: Callable[[], str]) ->
     expect(page).to_have_title("API key created · Acme")
     token = token_field(page).input_value()
     created_dialog(page).get_by_role("button", name="Copy", exact=True).click()
-    expect(status(page)).to_have_text("Copied")
+    expect(status(page)).to_have_text("Key copied.")
     assert clipboard() == token
     created_dialog(page).get_by_role("link", name="Done", exact=True).click()
 
@@ -80,7 +80,7 @@ def test_a_key_by_keyboard(site: Site, page: Page, clipboard: Callable[[], str])
     expect(created_dialog(page).get_by_role("button", name="Copy", exact=True)).to_be_focused()
     token = token_field(page).input_value()
     page.keyboard.press("Enter")
-    expect(status(page)).to_have_text("Copied")
+    expect(status(page)).to_have_text("Key copied.")
     assert clipboard() == token
     tab_to(page, created_dialog(page).get_by_role("link", name="Done", exact=True))
     page.keyboard.press("Enter")

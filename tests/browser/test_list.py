@@ -23,7 +23,7 @@ from .pages import (
 
 
 def names(page: Page) -> list[str]:
-    return page.get_by_role("rowheader").all_inner_texts()
+    return page.get_by_role("rowheader").get_by_role("link").all_inner_texts()
 
 
 def header(page: Page, name: str) -> Locator:
@@ -84,7 +84,7 @@ class TestARow:
             ["project:deploy"]
         )
         expect(cell(page, "Production", "Last used")).to_contain_text("3 minutes ago")
-        expect(cell(page, "Production", "Expires")).to_contain_text(re.compile(r"in [23] months"))
+        expect(cell(page, "Production", "Expires")).to_have_text(re.compile(r"\d+ \w{3} 20\d\d"))
 
     def test_a_key_without_use_or_expiry(self, site: Site, page: Page) -> None:
         issue_one_of_each(site.host)
@@ -106,8 +106,7 @@ class TestARow:
     def test_a_key_that_expires_soon(self, site: Site, page: Page) -> None:
         issue_one_of_each(site.host)
         page.goto(KEYS)
-        expect(cell(page, "Release", "Expires")).to_contain_text("Expires in 4 days")
-        expect(page.get_by_text("Release expires within two weeks.")).to_be_visible()
+        expect(cell(page, "Release", "Expires")).to_contain_text("in 4 days")
 
     def test_a_revoked_key(self, site: Site, page: Page) -> None:
         issue_one_of_each(site.host)
@@ -115,65 +114,21 @@ class TestARow:
         expect(cell(page, "Old laptop", "Expires")).to_contain_text("Revoked")
         expect(revoke_link(page, "Old laptop")).to_have_count(0)
 
-    @pytest.mark.parametrize("scripts", [True, False], ids=["scripts", "no-scripts"])
-    def test_an_exact_time(self, site: Site, open_page: OpenPage, scripts: bool) -> None:
-        """On hover and on focus, without scripts too."""
+    def test_an_exact_time(self, site: Site, page: Page) -> None:
         _, key_id = site.host.issue(name="GitHub")
         used = datetime.now(UTC) - timedelta(hours=30)
         set_times(site.host, key_id, last_used_at=used)
-        page = open_page(java_script_enabled=scripts)
         page.goto(KEYS)
         time = cell(page, "GitHub", "Last used").locator("time")
-        exact = f"{used.day} {used:%b %Y, %H:%M:%S} UTC"
-        tip = cell(page, "GitHub", "Last used").get_by_role("tooltip")
         expect(time).to_have_attribute("datetime", used.isoformat())
-        expect(time).to_have_accessible_description(exact)
-        expect(tip).to_be_hidden()
-        time.hover()
-        expect(tip).to_have_text(exact)
-        expect(tip).to_be_visible()
-        create_link(page).hover()
-        expect(tip).to_be_hidden()
-        time.focus()
-        expect(tip).to_be_visible()
+        expect(time).to_have_attribute("title", f"{used.day} {used:%b %Y, %H:%M:%S} UTC")
 
-    def test_the_scopes_descriptions(self, site: Site, page: Page) -> None:
-        """One stop for the keyboard, however many scopes."""
+    def test_the_stops_of_the_keyboard(self, site: Site, page: Page) -> None:
+        """The name and the button, however many scopes."""
         issue_one_of_each(site.host)
         page.goto(KEYS)
-        scopes = cell(page, "Release", "Scopes")
-        tab_to(page, scopes.get_by_role("list"))
-        expect(scopes.get_by_role("tooltip")).to_contain_text("Publish app versions")
-        expect(scopes.get_by_role("tooltip")).to_contain_text("Trigger and manage deployments")
-        expect(scopes.get_by_role("list")).to_have_accessible_description(
-            re.compile("project:deploy Trigger and manage deployments")
-        )
-        page.keyboard.press("Tab")
-        expect(scopes.get_by_role("tooltip")).to_be_hidden()
-
-    def test_a_tip_put_away(self, site: Site, page: Page) -> None:
-        site.host.issue(name="GitHub")
-        page.goto(KEYS)
-        scopes = cell(page, "GitHub", "Scopes")
-        scopes.get_by_role("listitem").hover()
-        expect(scopes.get_by_role("tooltip")).to_be_visible()
-        page.keyboard.press("Escape")
-        expect(scopes.get_by_role("tooltip")).to_be_hidden()
-        create_link(page).hover()
-        scopes.get_by_role("listitem").hover()
-        expect(scopes.get_by_role("tooltip")).to_be_visible()
-
-    def test_a_tip_pointed_at(self, site: Site, page: Page) -> None:
-        """The pointer may move onto the tip without losing it."""
-        site.host.issue(name="GitHub")
-        page.goto(KEYS)
-        tip = cell(page, "GitHub", "Scopes").get_by_role("tooltip")
-        cell(page, "GitHub", "Scopes").get_by_role("listitem").hover()
-        badge = cell(page, "GitHub", "Scopes").get_by_role("listitem").bounding_box()
-        assert badge is not None
-        for step in range(0, 24, 2):
-            page.mouse.move(badge["x"] + 10, badge["y"] + badge["height"] / 2 + step)
-            expect(tip).to_be_visible()
+        stops = row(page, "Release").locator("a, button, [tabindex]")
+        assert [stop.inner_text() for stop in stops.all()] == ["Release", "Revoke"]
 
 
 class TestSearching:
@@ -222,6 +177,8 @@ class TestTheStatus:
         issue_one_of_each(site.host)
         page.goto(KEYS)
         status_filter(page).select_option(choice)
+        assert page.url.endswith(KEYS)
+        page.get_by_role("button", name="Apply", exact=True).click()
         page.wait_for_url(f"**status={choice.lower()}**")
         expect(status_filter(page)).to_have_value(choice.lower())
         assert shown <= set(names(page))

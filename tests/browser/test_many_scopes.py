@@ -42,10 +42,12 @@ def ticked(form: Locator) -> list[str]:
 
 def test_a_button_ticks_its_group(page: Page) -> None:
     form = open_create_dialog(page)
-    button = group(form, "billing").get_by_role("button", name="Select all", exact=True)
+    button = group(form, "billing").get_by_role("button", name="Select all of billing", exact=True)
     group(form, "billing").get_by_role("checkbox").first.check()
     button.click()
     assert ticked(form) == [f"billing:{verb}" for verb in ("read", "write", "send", "void")]
+    expect(form.get_by_text(f"4 of {len(MANY)} selected")).to_be_visible()
+    button = group(form, "billing").get_by_role("button", name="Clear billing", exact=True)
     button.press("Enter")
     assert ticked(form) == []
     expect(form).to_be_visible()
@@ -53,8 +55,8 @@ def test_a_button_ticks_its_group(page: Page) -> None:
 
 def test_scopes_without_a_group_come_with_a_button_of_their_own(page: Page) -> None:
     form = open_create_dialog(page)
-    expect(form.get_by_role("button", name="Select all", exact=True)).to_have_count(4)
-    group(form, "Other").get_by_role("button", name="Select all", exact=True).click()
+    expect(form.get_by_role("button", name="Select all of")).to_have_count(4)
+    group(form, "Other").get_by_role("button", name="Select all of Other", exact=True).click()
     assert ticked(form) == ["metrics"]
 
 

@@ -9,7 +9,7 @@ import subprocess
 import pytest
 
 from flask_orgkeys import require_key
-from flask_orgkeys.pages.example_request import Example, example_request
+from flask_orgkeys.pages.example_request import Example, example_request, trial_request
 
 from ..host import Host, bearer, shown_key
 
@@ -83,3 +83,27 @@ def test_example_can_be_made_with_the_key(host: Host) -> None:
     method, url = example(host, "app:publish", "project:deploy")
     path = url.removeprefix("https://cockpit.example")
     assert host.client().open(path, method=method, headers=bearer(token)).status_code == 201
+
+
+def test_a_trial_changes_nothing(host: Host) -> None:
+    with host.app.app_context():
+        scopes = ["app:publish", "project:deploy"]
+        trial = trial_request(host.app, scopes, "https://cockpit.example/", {})
+
+    assert trial == Example("GET", "https://cockpit.example/api/whoami")
+
+
+def test_the_url_has_the_script_root_and_the_scheme_of_the_sessions(host: Host) -> None:
+    host.app.config["SESSION_COOKIE_SECURE"] = True
+    with host.app.app_context():
+        found = example_request(host.app, [], "http://cockpit.example/root/", {})
+
+    assert found.url == "https://cockpit.example/root/api/whoami"
+
+
+def test_the_url_has_the_subdomain_of_its_rule(host: Host) -> None:
+    host.app.config["SERVER_NAME"] = "cockpit.example"
+    view = require_key(lambda **_: "")
+    host.app.add_url_rule("/<org_slug>", "first", view, subdomain="api")
+
+    assert example(host) == Example("GET", "https://api.cockpit.example/acme")

@@ -872,18 +872,6 @@ class TestOutage:
         assert response.headers["Retry-After"]
 
 
-def test_keys_that_expire_soon_are_counted_on_every_page(host: Host) -> None:
-    soon = datetime.now(UTC) + timedelta(days=3)
-    for name in ("first", "second"):
-        host.issue(name=name, expires_at=soon)
-    host.revoke(host.issue(expires_at=soon)[1])
-    host.issue("beta", expires_at=soon)
-    for _ in range(25):
-        host.issue()
-    for query in ("", "?page=2", "?q=CI"):
-        assert "2 keys expire within two weeks." in host.client("ada").get(LIST + query).text
-
-
 class TestScopesOfTheForm:
     def test_few_are_one_group(self, host: Host) -> None:
         soup = BeautifulSoup(host.client("ada").get(f"{LIST}/new").text, "html.parser")

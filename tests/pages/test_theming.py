@@ -26,7 +26,7 @@ TEMPLATES = {
     for path in sorted((PAGES / "templates").rglob("*.html"))
 }
 STYLE_SHEET = PAGES / "static" / "orgkeys.css"
-MAX_STYLE_SHEET_BYTES = 12 * 1024
+MAX_STYLE_SHEET_BYTES = 16 * 1024
 PAGE = (ROOT / "docs" / "theming.md").read_text()
 SETTINGS_PAGE = """
 {% from "orgkeys/_tab.html" import api_keys_tab with context %}{{ api_keys_tab(organization) }}

@@ -1,97 +1,154 @@
-// Without this script every step is a page of its own.
-const root = document.querySelector("[data-orgkeys]");
-const on = (target, type, listener) => target?.addEventListener(type, listener);
+// Without this script every step is a page of its own. Listeners are the document's: a host's
+// script may render the page anew.
+const on = (target, type, listener) => target.addEventListener(type, listener);
+const find = (selector, start = document) => start.querySelector(selector);
+const root = () => find("[data-orgkeys]");
 
 const open = (dialog, closed) => {
-  const back = dialog.querySelector("[data-orgkeys-back]");
-  on(back, "click", (event) => {
-    event.preventDefault();
-    dialog.close();
-  });
+  const back = find("[data-orgkeys-back]", dialog);
   // "?": after a POST, the list has the address of this page.
   on(dialog, "close", () => closed(`${back.href}?#${back.dataset.orgkeysBack}`));
   dialog.removeAttribute("open");
   dialog.showModal();
+  prepare(dialog);
 };
 
-// A step's page holds its dialog.
+// The last click wins. Busy after 200 ms; after 3 s the step's own page has to do.
+let opening;
 const openStep = async (link) => {
+  opening?.abort();
+  const { signal } = opening = new AbortController();
+  link.focus();
+  const busy = setTimeout(() => link.setAttribute("aria-busy", "true"), 200);
+  const late = setTimeout(() => location.assign(link.href), 3000);
+  const isCurrent = () => !signal.aborted && document.activeElement === link;
   try {
-    const answer = await fetch(link.href);
+    const answer = await fetch(link.href, { signal });
     const page = new DOMParser().parseFromString(await answer.text(), "text/html");
-    const dialog = page.querySelector(".orgkeys-dialog");
+    const dialog = find(".orgkeys-dialog", page);
     if (!dialog) throw new Error();
-    root.append(dialog);
-    open(dialog, () => dialog.remove());
+    if (isCurrent()) {
+      root().append(dialog);
+      open(dialog, () => dialog.remove());
+    }
   } catch {
-    location.assign(link.href);
+    if (isCurrent()) location.assign(link.href);
+  } finally {
+    clearTimeout(busy);
+    clearTimeout(late);
+    link.removeAttribute("aria-busy");
   }
 };
 
-let opening = false;
-on(root, "click", async (event) => {
-  const link = event.target.closest("[data-orgkeys-opens]");
-  if (!link || event.ctrlKey || event.metaKey || event.shiftKey) return;
+// The scopes of a form: how many are chosen, all of a group, and a search.
+const boxesOf = (group) => [...group.querySelectorAll("[name=scopes]")];
+const count = (fieldset) => {
+  const boxes = boxesOf(fieldset);
+  const status = find("[data-orgkeys-count]", fieldset);
+  if (status) {
+    const chosen = boxes.filter((box) => box.checked).length;
+    status.textContent = status.dataset.orgkeysCount.replace("{n}", chosen);
+  }
+  for (const button of fieldset.querySelectorAll("[data-orgkeys-all]")) {
+    const group = button.closest("[role=group], fieldset");
+    const isFull = boxesOf(group).every((box) => box.checked);
+    button.textContent = isFull ? button.dataset.orgkeysNone : button.dataset.orgkeysAll;
+  }
+};
+const search = ({ value, form }) => {
+  const text = value.trim().toLowerCase();
+  for (const choice of form.querySelectorAll(".orgkeys-choice")) {
+    choice.hidden = !choice.textContent.toLowerCase().includes(text);
+  }
+  for (const group of form.querySelectorAll("[role=group]")) {
+    group.hidden = !find(".orgkeys-choice:not([hidden])", group);
+    const details = find("details", group);
+    if (details && text) details.open = true;
+  }
+};
+const nameIsTaken = ({ value }) => [...document.querySelectorAll(".orgkeys-table tbody th a")]
+  .some((link) => link.textContent.toLowerCase() === value.trim().toLowerCase());
+const prepare = (dialog) => {
+  const fieldset = find("[data-orgkeys-scopes]", dialog);
+  if (fieldset) count(fieldset);
+};
+
+on(document, "click", (event) => {
+  const hit = (selector) => event.target.closest?.(`[data-orgkeys] ${selector}`);
+  if (event.button || event.ctrlKey || event.metaKey || event.shiftKey) return;
+  const link = hit("[data-orgkeys-opens]");
+  const back = hit("dialog:modal [data-orgkeys-back]");
+  const all = hit("[data-orgkeys-all]");
+  if (link && !link.closest("dialog")) openStep(link);
+  else if (back) back.closest("dialog").close();
+  else if (all) {
+    const boxes = boxesOf(all.closest("[role=group], fieldset")).filter((box) => box.offsetParent);
+    const checked = boxes.some((box) => !box.checked);
+    for (const box of boxes) box.checked = checked;
+    count(all.closest("[data-orgkeys-scopes]"));
+  } else return;
   event.preventDefault();
-  if (opening) return;
-  opening = true;
-  link.focus();
-  await openStep(link);
-  opening = false;
+});
+on(document, "input", ({ target }) => {
+  if (!target.closest?.("[data-orgkeys]")) return;
+  const fieldset = target.closest("[data-orgkeys-scopes]");
+  if (target.matches("[data-orgkeys-search]")) search(target);
+  else if (fieldset) count(fieldset);
+  if (target.id === "orgkeys-name") {
+    const taken = find("#orgkeys-name-taken");
+    if (taken) taken.hidden = !nameIsTaken(target);
+  }
+});
+on(document, "keydown", (event) => {
+  if (event.key === "Enter" && event.target.matches?.("[data-orgkeys-search]")) event.preventDefault();
 });
 
-on(root, "click", ({ target }) => {
-  const group = target.closest("[data-orgkeys-all]")?.closest("[role=group], fieldset");
-  const boxes = [...group?.querySelectorAll("input") ?? []];
-  const checked = boxes.some((box) => !box.checked);
-  for (const box of boxes) box.checked = checked;
-});
-
-// A double click sends a form once.
+// A double click sends a form once; after Stop, it is sent again.
 let sent;
-on(root, "submit", (event) => {
-  if (sent === event.target && sent.method === "post") event.preventDefault();
-  sent = event.target;
+const unsend = () => {
+  sent?.removeAttribute("aria-busy");
+  sent = null;
+};
+on(document, "submit", (event) => {
+  const form = event.target;
+  if (form.method !== "post" || !form.closest("[data-orgkeys]")) return;
+  if (sent === form) return event.preventDefault();
+  sent = form;
+  form.setAttribute("aria-busy", "true");
+  const status = find("[data-orgkeys-sending]", form);
+  if (status) setTimeout(() => { if (sent === form) status.textContent = status.dataset.orgkeysSending; }, 200);
+  setTimeout(unsend, 10000);
 });
-on(window, "pageshow", () => { sent = null; });
-
-// By keyboard, a closed select changes at each press: Apply applies.
-const filter = root.querySelector("#orgkeys-status");
-let byKey = false;
-on(filter, "keydown", () => { byKey = true; });
-on(filter, "pointerdown", () => { byKey = false; });
-on(filter, "change", () => byKey || filter.form.requestSubmit());
-
-// Escape puts a tip away.
-for (const type of ["keydown", "pointerout"]) {
-  on(window, type, (event) => root.classList.toggle("orgkeys-quiet", event.key === "Escape"));
-}
+on(window, "pageshow", unsend);
+if (window.navigation) on(navigation, "navigateerror", unsend);
 
 const showKey = (dialog, token) => {
-  const status = dialog.querySelector("[role=status]");
+  const status = find("[role=status]", dialog);
   let copied = false;
   const say = (text) => {
     status.textContent = "";
-    setTimeout(() => { status.textContent = status.dataset[text]; }, 50);
+    setTimeout(() => { status.textContent = text; }, 50);
   };
-  on(token, "copy", () => {
+  const copiedKey = () => {
     copied = true;
-    say("copied");
-  });
+    find("[data-orgkeys-back]", dialog).classList.add("orgkeys-button--primary");
+    say(status.dataset.copied);
+  };
+  on(token, "copy", copiedKey);
   on(dialog, "click", async (event) => {
-    const id = event.target.closest("[data-orgkeys-copy]")?.dataset.orgkeysCopy;
-    if (!id) return;
-    const source = document.getElementById(id);
+    const button = event.target.closest("[data-orgkeys-copy]");
+    if (!button) return;
+    const source = document.getElementById(button.dataset.orgkeysCopy);
     try {
       await navigator.clipboard.writeText(source.value ?? source.textContent);
-      copied ||= source === token;
-      say("copied");
+      if (source === token) copiedKey();
+      else say(button.dataset.copied);
     } catch {
       // No clipboard on plain http.
       getSelection().selectAllChildren(source);
       source.focus();
       source.select?.();
-      say("selected");
+      say(status.dataset.selected);
     }
   });
   on(dialog, "cancel", (event) => event.preventDefault());
@@ -102,16 +159,18 @@ const showKey = (dialog, token) => {
     location.replace(list);
   });
   // Back brings nothing back.
+  const list = root().dataset.orgkeys;
   on(window, "pagehide", () => token.remove());
-  on(window, "pageshow", (event) => event.persisted && location.replace(root.dataset.orgkeys));
+  on(window, "pageshow", (event) => event.persisted && location.replace(list));
 };
 
-const dialog = root.querySelector("dialog[open]");
-const token = root.querySelector("#orgkeys-token");
+const dialog = find("[data-orgkeys] > dialog[open]");
+const token = find("#orgkeys-token");
 if (token) showKey(dialog, token);
 else if (dialog) open(dialog, (list) => location.assign(list));
 else if (location.hash.startsWith("#orgkeys-")) {
   // Back from a step, to where it began.
   document.getElementById(location.hash.slice(1))?.focus();
-  history.replaceState(null, "", location.pathname + location.search);
+  history.replaceState(history.state, "", location.pathname + location.search);
 }
+document.documentElement.classList.remove("orgkeys-early");
