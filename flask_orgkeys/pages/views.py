@@ -14,6 +14,7 @@ from flask import (
 from werkzeug.wrappers import Response
 
 from ..errors import KeyLimitReached, KeyNotFound, ReplayedCreation
+from ..keys.cleaning import UnfitText
 from ..management import management
 from ..state import state_of
 from .access import Visit, actor
@@ -54,6 +55,9 @@ def create(visit: Visit) -> Any:
         return committed_change(visit, lambda: _create_and_show(visit, form))
     except ReplayedCreation as replay:
         return redirect(visit.url("index", existing=replay.key_id), 303)
+    except UnfitText as error:
+        form.form_errors.append(gettext(error.message, **error.values))
+        return _render_list(visit, "create", form=form), 422
     except KeyLimitReached as limit:
         form.form_errors.append(
             ngettext(
