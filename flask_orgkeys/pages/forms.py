@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from flask import request
 from wtforms import BooleanField, HiddenField, SelectField, SelectMultipleField, StringField
-from wtforms.fields import SelectChoice
 from wtforms.validators import ValidationError
 
 from ..config.settings import NEVER
@@ -99,7 +98,7 @@ class LifetimeForm(PageForm):
         super().__init__()
         self.now = now
         self._default_days = settings.default_expiry_days
-        self.expires_in.choices = [SelectChoice(*choice) for choice in _lifetimes(settings, now)]
+        self.expires_in.choices = [*_lifetimes(settings, now)]
         if not self.is_submitted():
             self._preselect_lifetime()
 
@@ -135,7 +134,7 @@ class CreateKeyForm(NamedKeyForm, LifetimeForm):
     def __init__(self, settings: Settings, now: datetime) -> None:
         super().__init__(settings, now)
         self.scopes.choices = [
-            SelectChoice(scope, str(description)) for scope, description in settings.scopes.items()
+            (scope, str(description)) for scope, description in settings.scopes.items()
         ]
         if not self.nonce.data:
             self.nonce.data = secrets.token_urlsafe(16)
@@ -197,7 +196,7 @@ class RotateKeyForm(LifetimeForm):
         super().__init__(settings, now)
         self._default_hours = str(settings.default_rotation_overlap_hours)
         hours = settings.rotation_overlap_hours
-        self.overlap_hours.choices = [SelectChoice(str(each), _overlap(each)) for each in hours]
+        self.overlap_hours.choices = [(str(each), _overlap(each)) for each in hours]
         if not self.is_submitted():
             self.overlap_hours.data = self._default_hours
             self.after.data = marker
