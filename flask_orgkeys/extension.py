@@ -10,11 +10,12 @@ from flask import Blueprint, Flask
 
 from .authentication.authenticator import Authenticator
 from .authentication.lookup import Lookup
+from .authentication.recording import UseRecorder
 from .commands import commands
 from .config.settings import DEFAULTS, Settings
 from .errors import ConfigurationError
 from .guards import current, startup
-from .host import Host
+from .host import Host, synchronous
 from .keys import models
 from .keys.models import make_models
 from .keys.organization_ids import check_type
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from sqlalchemy.sql.type_api import TypeEngine
 
 Loader = TypeVar("Loader", bound=Callable[[str], Any])
+Namer = TypeVar("Namer", bound=Callable[[list[str]], Any])
 Checker = TypeVar("Checker", bound=Callable[[Any, Any, str], Any])
 
 
@@ -60,7 +62,6 @@ class OrgKeys(Management):
         self._models = make_models(db, organization, bind_key)
         self._bind_key = bind_key
         self._blueprint = make_blueprint()
-        self._blueprint.deferred_functions.insert(0, mount.check_prefix)
         self._blueprint.record(mount.check_set_up_mount)
 
     @property
@@ -120,6 +121,7 @@ class OrgKeys(Management):
             host=self._host,
             keys=Store(app, self.db, self._models, settings),
             authenticator=Authenticator(app, settings, lookup),
+            recorder=UseRecorder(settings, lookup),
             blueprint=self._blueprint,
         )
         mount.check_mount(app, state)
@@ -135,7 +137,7 @@ class OrgKeys(Management):
         :param loader: takes the value of the URL variable; returns an object with ``id`` (and
             ``name`` and ``slug``), or ``None``.
         """
-        self._host.organization_loader = loader
+        self._host.organization_loader = synchronous(loader)
         return loader
 
     def permission_checker(self, checker: Checker) -> Checker:
@@ -144,8 +146,21 @@ class OrgKeys(Management):
         :param checker: takes Flask-Login's user, the organisation and the permission's name. Only
             ``True`` grants. It may ``abort(404)`` to hide the organisation.
         """
-        self._host.permission_checker = checker
+        self._host.permission_checker = synchronous(checker)
         return checker
+
+    def actor_namer(self, namer: Namer) -> Namer:
+        """Register the function that names recorded actors, for the pages and the commands. It is
+        asked once a page.
+
+        :param namer: takes a list of actors as they are recorded, such as ``User.get_id()``;
+            returns a mapping of those that it knows to the text to show. If it raises, actors are
+            shown as they are recorded.
+
+        .. versionadded:: 0.1.0
+        """
+        self._host.actor_namer = namer
+        return namer
 
 
 def _template_context() -> dict[str, Any]:

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from .. import errors, tokens
+from ..config.scopes import granted
 from ..config.settings import Settings
 from ..keys.models import ApiKey
 from ..keys.times import as_utc, is_past
@@ -36,7 +37,8 @@ class Authenticator:
         return f"{self.settings.prefix}_" in header
 
     def authenticate(self, header: str | None) -> Accepted | Rejected:
-        """Decide about an ``Authorization`` value, and record the use of an accepted key.
+        """Decide about an ``Authorization`` value, and keep the use of an accepted key to be
+        written.
 
         The raw text is in no local variable by the time the database is asked, for error trackers
         send those of every frame.
@@ -45,9 +47,10 @@ class Authenticator:
         del header
         if not isinstance(credential, tokens.Token):
             return Rejected(credential)
-        return self._authenticate_token(credential)
+        return self.authenticate_token(credential)
 
-    def _authenticate_token(self, token: tokens.Token) -> Accepted | Rejected:
+    def authenticate_token(self, token: tokens.Token) -> Accepted | Rejected:
+        """Decide about a key whose shape is right, as :meth:`authenticate` does."""
         try:
             with self.lookup.reader() as reader:
                 stored = reader.find(token.id)
@@ -56,15 +59,22 @@ class Authenticator:
                 digest = self.digest_of(token, stored)
                 reason = self.reason_to_reject(stored, digest, now)
                 if stored is None or digest is None or reason is not None:
-                    return Rejected(reason or errors.InvalidKey, token.id)
-                use = self._use(token, stored, digest, now)
-                if use is not None:
-                    reader.record(use)
+                    return Rejected(reason or errors.InvalidKey, token.id, now)
         except DatabaseUnavailable as unavailable:
             logger.error("API keys cannot be checked: %s", unavailable)
             return Rejected(errors.Unavailable, token.id)
+        use = self._use(token, stored, digest, now)
+        if use is not None:
+            self.lookup.record(use)
         is_previous = digest is not stored.digest
-        return Accepted(token.id, stored, has_use=use is not None, is_previous=is_previous)
+        return Accepted(
+            token.id,
+            stored,
+            now,
+            scopes=granted(stored.scopes, self.settings.scopes),
+            has_use=use is not None,
+            is_previous=is_previous,
+        )
 
     def digest_of(self, token: tokens.Token, stored: StoredKey | ApiKey | None) -> str | None:
         """Return the digest that a presented secret has: the current one, the one before the last
@@ -75,12 +85,7 @@ class Authenticator:
         if stored is None:
             return None
         peppers = self.settings.peppers
-        if tokens.verify(token.secret, stored.digest, peppers):
-            return stored.digest
-        previous = stored.previous_digest
-        if previous is not None and tokens.verify(token.secret, previous, peppers):
-            return previous
-        return None
+        return tokens.matching(token.secret, stored.digest, stored.previous_digest, peppers)
 
     def reason_to_reject(
         self, stored: StoredKey | ApiKey | None, digest: str | None, now: datetime
@@ -108,9 +113,13 @@ class Authenticator:
         step, peppers = self.settings.last_used_step, self.settings.peppers
         is_due = step is not None and _is_stale(stored.last_used_at, now, step)
         is_outdated = tokens.is_outdated(digest, peppers)
-        mark = None
-        if stored.previous_digest is not None:
-            mark = _due_mark(stored, digest, now, step)
+        mark: Mark | None = None
+        if digest is not stored.digest:
+            is_due_again = step is not None and _is_stale(stored.previous_used_at, now, step)
+            mark = PREVIOUS_USED if is_due_again else None
+        elif stored.unconfirmed_since is not None:
+            # However often uses are written.
+            mark = CONFIRMED
         if not is_due and not is_outdated and mark is None:
             return None
         return Use(
@@ -125,13 +134,3 @@ class Authenticator:
 
 def _is_stale(used_at: datetime | None, now: datetime, step: timedelta) -> bool:
     return used_at is None or now - as_utc(used_at) >= step
-
-
-def _due_mark(stored: StoredKey, digest: str, now: datetime, step: timedelta | None) -> Mark | None:
-    """Return the mark that a use of a rotated key leaves: the first use of the new secret,
-    however often uses are written, or the last use of the one before.
-    """
-    if digest is stored.digest:
-        return CONFIRMED if stored.confirmed_at is None else None
-    is_due = step is not None and _is_stale(stored.previous_used_at, now, step)
-    return PREVIOUS_USED if is_due else None

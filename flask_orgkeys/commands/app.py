@@ -16,12 +16,12 @@ from .. import tokens
 from ..config.scopes import undeclared
 from ..guards.access_rule import ANY
 from ..guards.dry_run import dry_run
-from ..guards.endpoints import Route, routes_of, unused_scopes
+from ..guards.endpoints import Route, is_by_possession, routes_of, unused_scopes
 from ..keys.document import document, timestamp
 from ..leaks import FORMATS, scan_rule
 from ..management import management
 from ..state import AppState, state_of
-from .doctor import UNSAFE, examine
+from .doctor import KINDS, UNSAFE, examine
 from .group import DAYS, as_json, by, commands, commit, login_name, organization_id_of
 from .keys import print_key
 from .output import counted, print_json, print_table
@@ -133,9 +133,14 @@ def routes(under: tuple[str, ...], open_: tuple[str, ...], as_json: bool) -> Non
     app = current_app._get_current_object()  # type: ignore[attr-defined]
     every, unused = routes_of(app), unused_scopes(app)
     _check_options(every, under, open_)
+    by_possession = {
+        endpoint for endpoint, view in app.view_functions.items() if is_by_possession(view)
+    }
     shown = [route for route in every if not under or any(map(route.is_under, under))]
     unguarded = [
-        route for route in shown if under and route.scopes is None and route.endpoint not in open_
+        route
+        for route in shown
+        if under and route.scopes is None and route.endpoint not in {*open_, *by_possession}
     ]
     if as_json:
         documents = [[asdict(route) for route in some] for some in (shown, unguarded)]
@@ -152,19 +157,35 @@ def routes(under: tuple[str, ...], open_: tuple[str, ...], as_json: bool) -> Non
 
 
 @commands.command("check")
+@click.option(
+    "--accept",
+    "accepted",
+    metavar="NAME",
+    multiple=True,
+    help="A finding to leave out, like no-wall or no-wall:whoami. May be repeated.",
+)
 @as_json
-def check(as_json: bool) -> None:
+def check(accepted: tuple[str, ...], as_json: bool) -> None:
     """Find weaknesses in the app's set-up, with their remedies.
 
     The exit code is 1 if something is unsafe.
     """
-    findings = list(examine(current_app._get_current_object()))  # type: ignore[attr-defined]
+    unknown = [name for name in accepted if name.partition(":")[0] not in KINDS]
+    if unknown:
+        raise click.BadParameter(f"no such finding: {unknown[0]!r}; there is {', '.join(KINDS)}.")
+    app = current_app._get_current_object()  # type: ignore[attr-defined]
+    findings = [
+        finding
+        for finding in examine(app)
+        if not {finding.name, finding.name.partition(":")[0]} & set(accepted)
+    ]
     is_safe = all(finding.severity != UNSAFE for finding in findings)
     if as_json:
         print_json({"safe": is_safe, "findings": [asdict(finding) for finding in findings]})
     else:
         for finding in findings:
-            click.echo(f"{finding.severity}: {finding.problem}\n  {finding.remedy}")
+            remedy = finding.remedy.replace("\n", "\n  ")
+            click.echo(f"{finding.severity}: {finding.problem} ({finding.name})\n  {remedy}")
         if is_safe:
             click.echo("Nothing unsafe found.")
     if not is_safe:
@@ -216,8 +237,9 @@ def _check_options(every: list[Route], under: tuple[str, ...], endpoints: tuple[
 
 
 def _print_routes(shown: list[Route]) -> None:
-    rows = [("ENDPOINT", "METHODS", "RULE", "SCOPES")]
+    rows = [("ENDPOINT", "METHODS", "RULE", "WALL", "SCOPES")]
     for route in shown:
         scopes = "-" if route.scopes is None else " ".join(route.scopes) or "(any key)"
-        rows.append((route.endpoint, ", ".join(route.methods), route.rule, scopes))
+        methods = ", ".join(route.methods)
+        rows.append((route.endpoint, methods, route.rule, route.wall or "-", scopes))
     print_table(rows)

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from flask.cli import AppGroup, ScriptInfo
 
 from ..config.settings import DEFAULTS, MAX_EXPIRY_DAYS
+from ..host import LoaderFailed
 from ..keys.database import UNANSWERED, committed, reason_of
 from ..keys.redaction import redacted, without_secret
 from ..state import AppState, state_of
@@ -50,6 +51,8 @@ class Commands(AppGroup):
             raise _without_keys(error, ctx) from None
         except UNANSWERED as error:
             raise Unanswered(f"the database cannot be asked: {reason_of(error)}") from error
+        except LoaderFailed as error:
+            raise click.ClickException(str(error)) from error
         except sa.exc.IntegrityError as error:
             raise click.ClickException(f"the database refuses it: {reason_of(error)}") from error
 
@@ -102,5 +105,6 @@ def _without_keys(error: click.ClickException, ctx: click.Context | None) -> cli
     prefix = DEFAULTS["PREFIX"]
     if ctx is not None:
         prefix = state_of(ctx.ensure_object(ScriptInfo).load_app()).settings.prefix
-    vars(error)["message"] = redacted(error.message, prefix)
+    text = redacted(error.format_message(), prefix)
+    vars(error)["format_message"] = lambda: text
     return error

@@ -85,15 +85,15 @@ OPTIONS: Mapping[str, Option] = MappingProxyType(
         "NOTICE_DAYS": Option(
             (30, 7, 1),
             "sequence of `int`, in days, longest first",
-            "The thresholds of `flask orgkeys notify`: a key is announced when no more than that "
-            "many days are left, the nearest threshold alone. An accepted request whose key ends "
-            "within the longest gets the header `API-Key-Expires`.",
+            "The thresholds of `flask orgkeys notify`: a key is announced if no more than that "
+            "many days are left, by the nearest threshold alone, and by none as long as its whole "
+            "life. Within the longest, accepted requests get the header `API-Key-Expires`.",
         ),
         "EXPIRY_HEADER": Option(
             True,
             "`bool`",
-            "Whether accepted requests get the header `API-Key-Expires` when their key or secret "
-            "ends soon.",
+            "Whether the response to an accepted request has the header `API-Key-Expires` if its "
+            "key or secret ends soon.",
         ),
         "MAX_KEYS": Option(
             None,
@@ -113,6 +113,12 @@ OPTIONS: Mapping[str, Option] = MappingProxyType(
             None,
             "`str`; printable ASCII",
             "The realm in the `WWW-Authenticate` challenge. `None`: the name of the app.",
+        ),
+        "PROBLEM_DETAILS": Option(
+            "host",
+            '`"host"` or `"always"`',
+            'Who writes the body of a refusal. `"host"`: an error handler of yours, if there is '
+            'one for it. `"always"`: the problem document, whatever handlers there are.',
         ),
         "BASE_TEMPLATE": Option(
             "orgkeys/base.html",

@@ -54,6 +54,7 @@ class Settings:
     max_keys: int | None
     peppers: tuple[bytes, ...] = field(repr=False)
     realm: str
+    problem_details: str
     base_template: str
     org_arg: str
 
@@ -101,6 +102,7 @@ class Settings:
             max_keys=_positive_or_none("MAX_KEYS", options["MAX_KEYS"]),
             peppers=_peppers(options["PEPPERS"]),
             realm=_realm(app_name if options["REALM"] is None else options["REALM"]),
+            problem_details=_problem_details(options["PROBLEM_DETAILS"]),
             base_template=_text("BASE_TEMPLATE", options["BASE_TEMPLATE"]),
             org_arg=_org_arg(options["ORG_ARG"]),
         )
@@ -181,6 +183,12 @@ def _realm(value: Any) -> str:
             "characters."
         )
     return value
+
+
+def _problem_details(value: Any) -> str:
+    if value not in ("host", "always"):
+        raise ConfigurationError(f"ORGKEYS_PROBLEM_DETAILS is {value!r}. Write 'host' or 'always'.")
+    return str(value)
 
 
 def _boolean(name: str, value: Any) -> bool:

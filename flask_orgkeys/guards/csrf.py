@@ -5,8 +5,9 @@ from __future__ import annotations
 from flask import Flask, current_app, has_request_context, request
 
 from ..authentication.header import carries_bearer
-from .endpoints import is_by_possession, layers_of
+from .endpoints import is_by_possession
 from .guard import guard_on
+from .marks import layers_of
 
 _CHECK_DEFAULT = "WTF_CSRF_CHECK_DEFAULT"
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from ..config.scopes import granted
 from ..errors import InvalidKey, RequestRefused
 from ..keys.models import ApiKey
 from ..state import AppState
@@ -46,7 +47,7 @@ def dry_run(
     refusal = state.authenticator.reason_to_reject(key, digest, datetime.now(UTC))
     if refusal is None:
         refusal = reason_to_refuse(
-            frozenset(key.scopes),
+            granted(frozenset(key.scopes), state.settings.scopes),
             scopes,
             owner=key.organization_id,
             organization_id=organization_id,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from flask import Flask, request_started
@@ -10,6 +11,8 @@ from ..keys.organization_ids import check_type
 from ..state import state_of
 from .csrf import let_keys_past_csrf
 from .endpoints import check_declared_scopes
+
+logger: logging.Logger = logging.getLogger(__name__)
 
 
 def check_before_first_request(app: Flask) -> None:
@@ -24,4 +27,19 @@ def _check_set_up(app: Flask, **_: Any) -> None:
     check_declared_scopes(app)
     check_type(state_of(app).keys.models.key_table.c.organization_id.type)
     let_keys_past_csrf(app)
+    _log_missing_functions(app)
     request_started.disconnect(_check_set_up, app)
+
+
+def _log_missing_functions(app: Flask) -> None:
+    state = state_of(app)
+    if state.host.organization_loader is None:
+        logger.warning(
+            "there is no organization loader: guarded URLs that have the organisation answer 404. "
+            "Register one with @orgkeys.organization_loader."
+        )
+    if state.host.permission_checker is None and state.blueprint in app.blueprints.values():
+        logger.warning(
+            "there is no permission checker: the API keys pages answer 403. Register one with "
+            "@orgkeys.permission_checker."
+        )

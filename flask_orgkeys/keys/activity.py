@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -18,6 +18,9 @@ from .times import to_utc
 
 if TYPE_CHECKING:
     from .store import Store
+
+
+ROWS_AT_ONCE = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +70,18 @@ def list_events(
         .offset(min(offset, LARGEST_INTEGER))
     )
     return store.session.scalars(statement).all()
+
+
+def iterate_events(store: Store, organization_id: Any, filter_: EventFilter) -> Iterator[KeyEvent]:
+    """Give the events of the organisation, newest first, a portion at a time."""
+    event = store.models.KeyEvent
+    statement = (
+        sa.select(event)
+        .where(*_conditions(store, organization_id, filter_))
+        .order_by(event.occurred_at.desc(), event.id.desc())
+        .execution_options(yield_per=ROWS_AT_ONCE)
+    )
+    yield from store.session.scalars(statement)
 
 
 def count_events(store: Store, organization_id: Any, filter_: EventFilter) -> int:

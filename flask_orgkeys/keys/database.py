@@ -112,4 +112,6 @@ def takes_text(connection: sa.Connection, text: str) -> bool:
 def reason_of(error: BaseException) -> str:
     """Return the text of a database error in one line, without the statement and its values."""
     cause = getattr(error, "orig", None) or error
-    return " ".join(f"{type(cause).__name__}: {cause}".split())
+    # psycopg2 puts the values into the statement, and PostgreSQL's error quotes a line of it.
+    text = str(cause).partition("\nLINE ")[0]
+    return " ".join(f"{type(cause).__name__}: {text}".split())

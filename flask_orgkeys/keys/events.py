@@ -7,6 +7,9 @@ from typing import Self
 
 from .cleaning import clean_actor, clean_address
 
+HOLDER = "holder of the key"
+"""The actor of a change by possession: the address beside it is all that is known."""
+
 
 @dataclass(frozen=True, slots=True)
 class Actor:

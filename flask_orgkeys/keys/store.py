@@ -171,7 +171,7 @@ class Store:
         key = self.models.ApiKey
         event = self.models.KeyEvent
         of_key = sa.select(key.id).where(
-            self._is_of(organization_id), key.idempotency_key == idempotency_key
+            self.is_of(organization_id), key.idempotency_key == idempotency_key
         )
         form = event.details[IDEMPOTENCY_KEY].as_string()
         of_pruned = sa.select(event.key_id).where(
@@ -212,9 +212,9 @@ class Store:
         return self.session.scalar(self._count(organization_id, selection, now)) or 0
 
     def is_(self, organization_id: Any, key_id: str) -> tuple[sa.ColumnElement[bool], ...]:
-        return self._is_of(organization_id), self.models.ApiKey.id == key_id
+        return self.is_of(organization_id), self.models.ApiKey.id == key_id
 
-    def _is_of(self, organization_id: Any) -> sa.ColumnElement[bool]:
+    def is_of(self, organization_id: Any) -> sa.ColumnElement[bool]:
         self.check_organization(organization_id)
         return equals(self.models.ApiKey.organization_id, organization_id)
 
@@ -275,4 +275,4 @@ class Store:
         conditions = selection.conditions(self.models.ApiKey, now=now, prefix=self.settings.prefix)
         if organization_id is EVERY_ORGANIZATION:
             return conditions
-        return [self._is_of(organization_id), *conditions]
+        return [self.is_of(organization_id), *conditions]

@@ -107,11 +107,32 @@ def _is_signed_in() -> bool:
     """Tell whether the request is a signed-in user's.
 
     An ``Authorization`` header signs nobody in here, whatever a host's ``request_loader`` makes of
-    it: a browser's session does, or what such a loader finds elsewhere.
+    it: the session does, if it is this user's, or what such a loader finds elsewhere.
     """
-    return current_user.is_authenticated and (
-        "_user_id" in session or "Authorization" not in request.headers
-    )
+    if not current_user.is_authenticated:
+        return False
+    if "Authorization" not in request.headers:
+        return True
+    user_id = current_user.get_id()
+    return bool(session.get("_user_id") == user_id) or _id_without_header() == user_id
+
+
+def _id_without_header() -> str | None:
+    """Return the id of the user that the host's ``request_loader`` finds without the header."""
+    loader = current_app.login_manager._request_callback  # type: ignore[attr-defined]
+    if loader is None:
+        return None
+    # The loader may look at flask.request as well as at its argument: both are without it. And in
+    # the same contexts, for another one would take a second connection of the host's.
+    carrier = request._get_current_object()  # type: ignore[attr-defined]
+    header = carrier.environ.pop("HTTP_AUTHORIZATION")
+    vars(carrier).pop("authorization", None)
+    try:
+        user = current_app.ensure_sync(loader)(carrier)
+    finally:
+        carrier.environ["HTTP_AUTHORIZATION"] = header
+        vars(carrier).pop("authorization", None)
+    return None if user is None else user.get_id()
 
 
 def may_manage(organization: Any) -> bool:

@@ -226,6 +226,12 @@ class RotateKeyForm(LifetimeForm):
         return next((name for name in names if self[name].errors), None)
 
 
+class CheckForm(PageForm):
+    """A text in which a key may be."""
+
+    text: Any = StringField("Text")
+
+
 class PlainForm(PageForm):
     """Nothing but the CSRF token."""
 

@@ -12,8 +12,9 @@ from ..keys.models import ApiKey
 from ..management import management
 from ..state import state_of
 from .access import Visit, actor
-from .change import committed_change
+from .change import committed_change, lock_of
 from .forms import EditKeyForm, PlainForm
+from .insight import insight_of
 from .language import gettext
 from .rendering import Page, render_page
 from .rows import KeyRow
@@ -40,7 +41,7 @@ def update(visit: Visit, key_id: str) -> Any:
             lambda: management.update_key(
                 organization_id, key_id, name=name, note=note, updated_by=actor()
             ),
-            key_id=key_id,
+            lock=lock_of(visit, key_id),
         )
     except UnfitText as error:
         form.form_errors.append(gettext(error.message, **error.values))
@@ -77,6 +78,7 @@ def render_key(
             title=key.name if title is None else title,
             body="key",
             key=KeyRow.of(key, state_of().settings, visit.now),
+            insight=insight_of(visit, key),
             end_form=PlainForm() if end_form is None else end_form,
             **parts,
         )

@@ -21,7 +21,7 @@ KEYS_PER_PAGE = 25
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class Pagination:
     """One page of a list.
 
     :param number: from 1.
@@ -57,7 +57,7 @@ class Listing:
 
     visit: Visit
     rows: Sequence[KeyRow]
-    page: Page
+    page: Pagination
     query: Mapping[str, str]
     """Values of ``q``, ``status`` and ``sort``."""
     is_empty: bool
@@ -99,7 +99,7 @@ def listing_of(visit: Visit) -> Listing:
     query = query_of_request()
     wanted = {"status": query["status"], "search": query["q"]}
     total = management.count_keys(organization_id, **wanted)
-    page = Page.of(request.args.get("page", "1"), total)
+    page = Pagination.of(request.args.get("page", "1"), total)
     keys = management.list_keys(
         organization_id, **wanted, sort=query["sort"], limit=KEYS_PER_PAGE, offset=page.offset
     )

@@ -20,8 +20,10 @@ if TYPE_CHECKING:
 
     from ..keys.store import IssuedKey
     from .access import Visit
+    from .activity import Activity
     from .example_request import Example
     from .forms import PageForm, PlainForm
+    from .insight import KeyInsight, VerdictRow
     from .listing import Listing
     from .rows import KeyRow
 
@@ -41,6 +43,9 @@ class Page:
     :param notice: the change that led to the page.
     :param key: the key that the page or its dialog is about.
     :param end_form: the form that ends the secret before the last rotation.
+    :param insight: the uses and events of the key.
+    :param verdict: the effect of the key's revocation.
+    :param finding: the answer about a pasted text, of :mod:`flask_orgkeys.keys.checking`.
     """
 
     visit: Visit
@@ -54,6 +59,10 @@ class Page:
     end_form: PlainForm | None = None
     issued: IssuedKey | None = None
     example: Example | None = None
+    insight: KeyInsight | None = None
+    verdict: VerdictRow | None = None
+    activity: Activity | None = None
+    finding: str | None = None
 
     @property
     def organization(self) -> Any:

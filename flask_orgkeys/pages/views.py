@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from flask import (
@@ -10,6 +11,7 @@ from flask import (
     make_response,
     redirect,
     request,
+    stream_with_context,
 )
 from werkzeug.wrappers import Response
 
@@ -18,9 +20,11 @@ from ..keys.cleaning import UnfitText
 from ..management import management
 from ..state import state_of
 from .access import Visit, actor
-from .change import committed_change
+from .activity import activity_of, csv_of
+from .change import committed_change, lock_of
 from .example_request import example_for
 from .forms import CreateKeyForm, PlainForm
+from .insight import verdict_of
 from .key_page import key_or_404
 from .language import gettext, ngettext
 from .list_query import place_of_request
@@ -52,7 +56,11 @@ def create(visit: Visit) -> Any:
             return redirect(visit.url("index", existing=existing), 303)
         return _render_list(visit, "create", form=form), 422
     try:
-        return committed_change(visit, lambda: _create_and_show(visit, form))
+        return committed_change(
+            visit,
+            lambda: _create_and_show(visit, form),
+            lock=partial(state_of().keys.locks.hold_creations, visit.organization.id),
+        )
     except ReplayedCreation as replay:
         return redirect(visit.url("index", existing=replay.key_id), 303)
     except UnfitText as error:
@@ -95,24 +103,41 @@ def confirm(visit: Visit, key_id: str) -> Any:
     key = key_or_404(visit, key_id)
     if key.revoked_at is not None:
         return redirect(visit.url("index", revoked=key_id), 303)
-    return _render_list(visit, "revoke", key=_row(key, visit), form=PlainForm())
+    return _ask_revoke(visit, key, PlainForm())
 
 
 def revoke(visit: Visit, key_id: str) -> Any:
     key = key_or_404(visit, key_id)
     form = PlainForm()
     if not form.validate_on_submit():
-        return _render_list(visit, "revoke", key=_row(key, visit), form=form), 422
+        return _ask_revoke(visit, key, form), 422
     organization_id = visit.organization.id
     try:
         committed_change(
             visit,
             lambda: management.revoke_key(organization_id, key_id, revoked_by=actor()),
-            key_id=key_id,
+            lock=lock_of(visit, key_id),
         )
     except KeyNotFound:
         abort(404)
     return redirect(visit.url("index", revoked=key_id, **place_of_request()), 303)
+
+
+def activity(visit: Visit) -> str:
+    title = gettext("Activity")
+    return render_page(Page(visit=visit, title=title, body="activity", activity=activity_of(visit)))
+
+
+def activity_csv(visit: Visit) -> Response:
+    lines = stream_with_context(csv_of(visit))
+    response = Response(lines, content_type="text/csv; charset=utf-8")
+    response.headers["Content-Disposition"] = 'attachment; filename="activity.csv"'
+    return response
+
+
+def _ask_revoke(visit: Visit, key: ApiKey, form: PlainForm) -> str:
+    verdict = verdict_of(visit, key)
+    return _render_list(visit, "revoke", key=_row(key, visit), form=form, verdict=verdict)
 
 
 def _render_created(visit: Visit, issued: IssuedKey) -> Response:

@@ -72,7 +72,7 @@ class TestShape:
         result = run(host, "check", "--json")
         document = json.loads(result.stdout)
         assert (result.exit_code, document["safe"]) == (1, False)
-        assert all(finding.keys() == {"severity", "problem", "remedy"}
+        assert all(finding.keys() == {"name", "severity", "problem", "remedy"}
                    for finding in document["findings"])  # fmt: skip
 
 

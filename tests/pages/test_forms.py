@@ -6,7 +6,7 @@ import json
 import unicodedata
 from datetime import UTC, datetime, timedelta
 from operator import attrgetter
-from time import perf_counter
+from time import process_time
 from typing import Any
 
 import pytest
@@ -123,16 +123,15 @@ class TestName:
         assert [send(any_host).status_code for _ in range(2)] == [200, 200]
         assert len(any_host.keys()) == 2
 
-    @pytest.mark.wall_clock
     def test_text_that_takes_long_to_normalise(self, host: Host) -> None:
         """Marks in the wrong order, which take time with the square of their number."""
         # As many as fit into what Werkzeug takes of a form.
         marks = "a" + "\u0315\u0300" * 40_000
         client = host.client("ada")
-        begin = perf_counter()
+        begin = process_time()
         assert client.post(LIST, data={**FORM, "name": marks}).status_code == 422
         assert client.get(LIST, query_string={"q": marks}).status_code == 200
-        assert perf_counter() - begin < 2
+        assert process_time() - begin < 2
 
     def test_other_than_text(self, host: Host) -> None:
         with pytest.raises(ValueError, match="must be text"):
