@@ -19,6 +19,8 @@ from .times import to_utc
 if TYPE_CHECKING:
     from .store import Store
 
+ROWS_AT_ONCE = 500
+
 
 ROWS_AT_ONCE = 500
 
@@ -61,15 +63,22 @@ def list_events(
     """
     if offset < 0 or (limit is not None and limit < 0):
         raise ValueError("limit and offset must not be negative")
-    event = store.models.KeyEvent
     statement = (
-        sa.select(event)
-        .where(*_conditions(store, organization_id, filter_))
-        .order_by(event.occurred_at.desc(), event.id.desc())
+        _select(store, organization_id, filter_)
         .limit(None if limit is None else min(limit, LARGEST_INTEGER))
         .offset(min(offset, LARGEST_INTEGER))
     )
     return store.session.scalars(statement).all()
+
+
+def each_event(store: Store, organization_id: Any, filter_: EventFilter) -> Iterator[KeyEvent]:
+    """Give the events that :func:`list_events` returns, a few of them in memory at a time.
+
+    :param organization_id: also
+        :data:`~flask_orgkeys.keys.organization_ids.EVERY_ORGANIZATION`.
+    """
+    statement = _select(store, organization_id, filter_)
+    yield from store.session.scalars(statement.execution_options(yield_per=ROWS_AT_ONCE))
 
 
 def iterate_events(store: Store, organization_id: Any, filter_: EventFilter) -> Iterator[KeyEvent]:
@@ -92,6 +101,15 @@ def count_events(store: Store, organization_id: Any, filter_: EventFilter) -> in
     conditions = _conditions(store, organization_id, filter_)
     count = sa.select(sa.func.count()).select_from(store.models.KeyEvent).where(*conditions)
     return store.session.scalar(count) or 0
+
+
+def _select(store: Store, organization_id: Any, filter_: EventFilter) -> sa.Select[Any]:
+    event = store.models.KeyEvent
+    return (
+        sa.select(event)
+        .where(*_conditions(store, organization_id, filter_))
+        .order_by(event.occurred_at.desc(), event.id.desc())
+    )
 
 
 def _conditions(
