@@ -11,7 +11,7 @@ from jinja2 import TemplateNotFound, TemplateSyntaxError, nodes
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from .. import errors
-from ..config.settings import RANDOM_TEXT_COMMAND
+from ..config.checks import RANDOM_TEXT_COMMAND
 from ..errors import ConfigurationError, RequestRefused
 from ..guards.audit import doubts
 from ..guards.endpoints import check_declared_scopes, guarded_rules, unused_scopes
