@@ -23,7 +23,7 @@ from sqlalchemy import String
 
 import flask_orgkeys
 from flask_orgkeys import errors, signals
-from flask_orgkeys.config import settings
+from flask_orgkeys.config import checks
 from flask_orgkeys.config.options import OPTIONS
 from flask_orgkeys.config.scopes import MAX_LENGTH
 
@@ -170,8 +170,8 @@ def rows_of(page: str) -> list[list[str]]:
 def test_the_limits_in_the_meanings_of_options_are_those_that_are_checked() -> None:
     limits = {
         "SCOPES": MAX_LENGTH,
-        "EXPIRY_DAYS": settings.MAX_EXPIRY_DAYS,
-        "PEPPERS": settings.MIN_PEPPER_BYTES,
+        "EXPIRY_DAYS": checks.MAX_EXPIRY_DAYS,
+        "PEPPERS": checks.MIN_PEPPER_BYTES,
     }
 
     assert [name for name in limits if f"{limits[name]:,}" not in OPTIONS[name].meaning] == []

@@ -11,7 +11,7 @@ from jinja2 import TemplateNotFound, TemplateSyntaxError, nodes
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from .. import errors
-from ..config.settings import RANDOM_TEXT_COMMAND
+from ..config.checks import RANDOM_TEXT_COMMAND
 from ..errors import ConfigurationError, RequestRefused
 from ..guards.audit import doubts
 from ..guards.endpoints import check_declared_scopes, guarded_rules, unused_scopes
@@ -405,10 +405,12 @@ def _tables(tables: Iterable[Any], connection: sa.Connection) -> Iterator[Findin
     inspector = sa.inspect(connection)
     remedy = "Run flask db migrate and flask db upgrade, or db.create_all()."
     for table in tables:
-        if not inspector.has_table(table.name):
+        if not inspector.has_table(table.name, schema=table.schema):
             yield Finding("no-table", UNSAFE, f"The table {table.name} is missing.", remedy)
             continue
-        present = {column["name"] for column in inspector.get_columns(table.name)}
+        present = {
+            column["name"] for column in inspector.get_columns(table.name, schema=table.schema)
+        }
         missing = [column.name for column in table.columns if column.name not in present]
         if missing:
             yield Finding(

@@ -11,7 +11,8 @@ import click
 import sqlalchemy as sa
 from flask.cli import AppGroup, ScriptInfo
 
-from ..config.settings import DEFAULTS, MAX_EXPIRY_DAYS
+from ..config.checks import MAX_EXPIRY_DAYS
+from ..config.settings import DEFAULTS
 from ..host import LoaderFailed
 from ..keys.database import UNANSWERED, committed, reason_of
 from ..keys.redaction import redacted, without_secret

@@ -95,7 +95,7 @@ def rotate(
 @by
 @as_json
 def end_previous(organization: str, key_id: str, by: str | None, as_json: bool) -> None:
-    """End the secret before the last rotation of a key of ORGANIZATION.
+    """End a key's secret from before its last rotation.
 
     ORGANIZATION is the organisation's name in URLs. KEY_ID is the key's id, or its start as the
     pages show it.

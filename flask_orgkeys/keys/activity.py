@@ -130,7 +130,7 @@ def _conditions(
 
 
 def _matches(store: Store, organization_id: Any, text: str) -> sa.ColumnElement[bool]:
-    if len(text) > LONGEST_SEARCH or not is_storable(text):
+    if len(text) > LONGEST_SEARCH or not is_storable(text) or not store.takes(text):
         return sa.false()
     event, key = store.models.KeyEvent, store.models.ApiKey
     start = public_id(text.strip(), store.settings.prefix)

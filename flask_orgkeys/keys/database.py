@@ -1,4 +1,4 @@
-"""The database: the errors of one that cannot be asked, and changes retried after a conflict."""
+"""The database: its errors, its texts, and changes retried after a conflict."""
 
 from __future__ import annotations
 
@@ -78,8 +78,8 @@ def committed_if(
 
 
 def is_conflict(error: BaseException) -> bool:
-    """Tell whether a transaction failed for the sake of another one at the same time: a deadlock,
-    two that cannot be put in an order, the same form sent twice. Done again, it has its answer.
+    """Tell whether a transaction failed because of another one at the same time: a deadlock, a
+    serialization failure, the same form sent twice. A retry settles it.
     """
     if isinstance(error, sa.exc.IntegrityError):
         return True
@@ -89,6 +89,24 @@ def is_conflict(error: BaseException) -> bool:
     state = getattr(original, "sqlstate", None) or getattr(original, "pgcode", None)
     number = next(iter(getattr(original, "args", ())), None)
     return state in _CONFLICT_STATES or number in _CONFLICT_NUMBERS
+
+
+def takes_text(connection: sa.Connection, text: str) -> bool:
+    """Tell whether a connection can send a text, so that every database gives the same answer.
+
+    MariaDB's older character set ``utf8``, which a host may ask for in its URL, has no character
+    beyond U+FFFF: an emoji fails there.
+    """
+    if text.isascii() or connection.dialect.name not in ("mysql", "mariadb"):
+        return True
+    charset = connection.scalar(sa.text("SELECT @@character_set_client"))
+    if charset in ("utf8", "utf8mb3"):
+        return max(text) <= "\uffff"
+    try:
+        text.encode("utf-8" if charset == "utf8mb4" else charset)
+    except (LookupError, UnicodeEncodeError):
+        return False
+    return True
 
 
 def reason_of(error: BaseException) -> str:

@@ -236,7 +236,10 @@ def make_models(
     _keep_revoked(key_class)
     _keep_folded(key_class)
     limit_table = _limit_table(db, column_of, bind_key)
-    return Models(key_class, event_class, use_class, notice_class, limit_table)
+    models = Models(key_class, event_class, use_class, notice_class, limit_table)
+    for table in models.tables:
+        event.listen(table, "before_create", _take_over_collation)
+    return models
 
 
 def _exact_text(length: int) -> sa.String:
@@ -420,3 +423,31 @@ def _keep_folded(mapped: type[Any]) -> None:
 
     name: Any = mapped.name
     event.listen(name, "set", fold_name)
+
+
+def _take_over_collation(table: sa.Table, connection: sa.Connection, **_: Any) -> None:
+    """Give a text foreign key the collation of the column that it references.
+
+    MariaDB refuses any other (errno 150). The collation may be that of the host's table or of the
+    database at its time, of which the host's model says nothing.
+    """
+    column = table.c.get("organization_id")
+    if column is None or connection.dialect.name not in ("mysql", "mariadb"):
+        return
+    for reference in column.foreign_keys:
+        kind: Any = column.type
+        found = connection.execute(_COLLATION_OF, _named(reference.column)).first()
+        if isinstance(kind, sa.String) and found is not None and found[0] is not None:
+            exact = mysql.VARCHAR(kind.length, charset=found[0], collation=found[1])
+            column.type = sa.String(kind.length).with_variant(exact, "mysql", "mariadb")
+
+
+_COLLATION_OF = sa.text(
+    "SELECT character_set_name, collation_name FROM information_schema.columns WHERE "
+    "table_schema = COALESCE(:schema, DATABASE()) AND table_name = :table AND column_name = :column"
+)
+
+
+def _named(column: sa.Column[Any]) -> dict[str, Any]:
+    table = column.table
+    return {"schema": table.schema, "table": table.name, "column": column.name}

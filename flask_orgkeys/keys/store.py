@@ -16,7 +16,8 @@ import sqlalchemy as sa
 
 from .. import signals, tokens
 from ..errors import KeyLimitReached, ReplayedCreation
-from .cleaning import check_idempotency_key, clean_name, clean_note, clean_scopes
+from .cleaning import UnfitText, check_idempotency_key, clean_name, clean_note, clean_scopes
+from .database import takes_text
 from .events import Actor
 from .locks import Locks
 from .models import ACTIVE, IDEMPOTENCY_KEY, KEY_CREATED, KEY_PRUNED, ApiKey, Models
@@ -74,6 +75,22 @@ class Store:
         """
         check_id(self._organization_column, organization_id, self._dialect())
 
+    def takes(self, text: str | None) -> bool:
+        """Tell whether the connection can send a text."""
+        if not text or text.isascii():
+            return True
+        bind = {"mapper": self.models.ApiKey}
+        return takes_text(self.session.connection(bind_arguments=bind), text)
+
+    def checked_text(self, text: str) -> str:
+        """Return a text that the connection can send.
+
+        :raises UnfitText: if it cannot.
+        """
+        if not self.takes(text):
+            raise UnfitText("Leave out emojis and rare characters: the database cannot hold them.")
+        return text
+
     @property
     def _organization_column(self) -> sa.Column[Any]:
         return self.models.key_table.c.organization_id
@@ -106,8 +123,8 @@ class Store:
         :raises ReplayedCreation: if the idempotency key has made a key already.
         """
         check_new_id(self._organization_column, organization_id, self._dialect())
-        name = clean_name(name)
-        note = clean_note(note)
+        name = self.checked_text(clean_name(name))
+        note = self.checked_text(clean_note(note) or "") or None
         held = clean_scopes(scopes, self.settings)
         if expires_at is not None:
             expires_at = to_utc(expires_at, "expires_at")
@@ -281,6 +298,8 @@ class Store:
     def selects(
         self, organization_id: Any, selection: Selection, now: datetime
     ) -> list[sa.ColumnElement[bool]]:
+        if not self.takes(selection.search) or not self.takes(selection.created_by):
+            return [sa.false()]
         conditions = selection.conditions(
             self.models.ApiKey,
             now=now,

@@ -45,9 +45,9 @@ def update(
     """
     wanted: dict[str, Any] = {}
     if not isinstance(name, Unchanged):
-        wanted["name"] = clean_name(name)
+        wanted["name"] = store.checked_text(clean_name(name))
     if not isinstance(note, Unchanged):
-        wanted["note"] = clean_note(note)
+        wanted["note"] = store.checked_text(clean_note(note) or "") or None
     key = store.get(organization_id, key_id)
     if key is None:
         raise KeyNotFound(key_id)

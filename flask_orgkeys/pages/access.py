@@ -15,7 +15,7 @@ from flask_login import current_user
 from werkzeug.exceptions import HTTPException
 
 from ..authentication.header import carries_bearer
-from ..config.settings import VARIABLES_OF_PAGES
+from ..config.checks import VARIABLES_OF_PAGES
 from ..guards.wall import matched_arguments
 from ..keys.database import UNANSWERED
 from ..keys.models import ACTOR_LENGTH

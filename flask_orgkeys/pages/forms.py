@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from flask import request
 from werkzeug.datastructures import MultiDict
 from wtforms import BooleanField, HiddenField, SelectField, SelectMultipleField, StringField
-from wtforms.fields import SelectChoice
 from wtforms.validators import ValidationError
 
 from ..config.settings import NEVER
@@ -104,7 +103,7 @@ class LifetimeForm(PageForm):
         self.now = now
         self.allows_no_expiry = settings.allow_no_expiry
         self._default_days = settings.default_expiry_days
-        self.expires_in.choices = [SelectChoice(*choice) for choice in _lifetimes(settings, now)]
+        self.expires_in.choices = [*_lifetimes(settings, now)]
         if not self.is_submitted():
             self._preselect_lifetime()
 
@@ -145,7 +144,7 @@ class CreateKeyForm(NamedKeyForm, LifetimeForm):
         super().__init__(settings, now)
         self.name_is_taken = False
         self.scopes.choices = [
-            SelectChoice(scope, str(description)) for scope, description in settings.scopes.items()
+            (scope, str(description)) for scope, description in settings.scopes.items()
         ]
         if not self.is_submitted():
             if like is not None:
@@ -242,7 +241,7 @@ class RotateKeyForm(LifetimeForm):
         super().__init__(settings, now)
         self._default_hours = str(settings.default_rotation_overlap_hours)
         hours = settings.rotation_overlap_hours
-        self.overlap_hours.choices = [SelectChoice(str(each), _overlap(each)) for each in hours]
+        self.overlap_hours.choices = [(str(each), _overlap(each)) for each in hours]
         if not self.is_submitted():
             self.overlap_hours.data = self._default_hours
             self.after.data = marker

@@ -7,6 +7,7 @@ from typing import Any
 from flask import abort, redirect
 
 from ..errors import KeyNotFound
+from ..keys.cleaning import UnfitText
 from ..keys.models import ApiKey
 from ..management import management
 from ..state import state_of
@@ -42,6 +43,9 @@ def update(visit: Visit, key_id: str) -> Any:
             ),
             key_id=key_id,
         )
+    except UnfitText as error:
+        form.form_errors.append(gettext(error.message, **error.values))
+        return _ask(visit, key_or_404(visit, key_id), form), 422
     except KeyNotFound:
         abort(404)
     return redirect(visit.url("key", key_id=key_id), 303)

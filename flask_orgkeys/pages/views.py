@@ -15,6 +15,7 @@ from flask import (
 from werkzeug.wrappers import Response
 
 from ..errors import KeyLimitReached, KeyNotFound, ReplayedCreation
+from ..keys.cleaning import UnfitText
 from ..keys.texts import fold
 from ..management import management
 from ..state import state_of
@@ -60,6 +61,9 @@ def create(visit: Visit) -> Any:
         return committed_change(visit, lambda: _create_and_show(visit, form))
     except ReplayedCreation as replay:
         return redirect(url_with_existing(visit, replay.key_id), 303)
+    except UnfitText as error:
+        form.form_errors.append(gettext(error.message, **error.values))
+        return _render_list(visit, "create", form=form), 422
     except KeyLimitReached as limit:
         form.form_errors.append(
             ngettext(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import re
@@ -9,6 +10,7 @@ import stat
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,8 @@ import click
 import pytest
 import sqlalchemy as sa
 import time_machine
-from click.testing import Result
+from click.testing import CliRunner, Result
+from flask.testing import FlaskCliRunner
 
 import flask_orgkeys
 from flask_orgkeys import signals
@@ -29,9 +32,19 @@ from ..host import SCOPES, Host, bearer
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 KEY = re.compile(r"orgk_[0-9A-Za-z]{12}_[0-9A-Za-z]{38}\n")
 
+# Older ones print a question for standard error on standard output, if that is no terminal.
+CLICK_KEEPS_QUESTIONS_APART = tuple(map(int, version("click").split(".")[:2])) >= (8, 4)
+
+
+def runner_of(host: Host, **options: Any) -> FlaskCliRunner:
+    """A runner that keeps standard error off standard output, as every click since 8.2 does."""
+    if "mix_stderr" in inspect.signature(CliRunner).parameters:
+        options["mix_stderr"] = False
+    return host.app.test_cli_runner(**options)
+
 
 def run(host: Host, *arguments: str, **options: Any) -> Result:
-    return host.app.test_cli_runner().invoke(args=["orgkeys", *arguments], **options)
+    return runner_of(host).invoke(args=["orgkeys", *arguments], **options)
 
 
 def create(host: Host, *arguments: str, organization: str = "acme") -> Result:
@@ -297,9 +310,10 @@ class TestRevoke:
         _, key_id = any_host.issue(name="storefront")
         result = run(any_host, "revoke", "acme", key_id, input="y\n")
         assert result.exit_code == 0
-        assert "Revoke 'storefront', last used never? [y/N]" in result.stderr
         assert f"Revoked {key_id}" in result.stderr
-        assert result.stdout == ""
+        if CLICK_KEEPS_QUESTIONS_APART:
+            assert "Revoke 'storefront', last used never? [y/N]" in result.stderr
+            assert result.stdout == ""
         assert any_host.key(key_id).revoked_at is not None
 
     @pytest.mark.parametrize("answer", ["n\n", "\n", ""], ids=repr)
@@ -307,7 +321,7 @@ class TestRevoke:
         _, key_id = host.issue()
         result = run(host, "revoke", "acme", key_id, input=answer)
         assert result.exit_code == 1
-        assert result.stdout == ""
+        assert not CLICK_KEEPS_QUESTIONS_APART or result.stdout == ""
         assert host.key(key_id).revoked_at is None
         assert len(host.events()) == 1
 
@@ -529,7 +543,7 @@ class TestNarrowEncoding:
     @pytest.mark.parametrize("command", ["list", "show", "verify", "revoke"])
     def test_no_traceback(self, host: Host, command: str) -> None:
         token, key_id = host.issue(name="Übung 🚀", created_by="Zoë 中")
-        runner = host.app.test_cli_runner(charset="cp1252")
+        runner = runner_of(host, charset="cp1252")
         arguments = {
             "list": ["acme"],
             "show": ["acme", key_id],

@@ -29,6 +29,11 @@ SHAPE = {
     "last_used_at": type(None),
     "revoked_at": type(None),
     "revoked_by": type(None),
+    "may_rotate_itself": bool,
+    "rotated_at": type(None),
+    "previous_until": type(None),
+    "previous_used_at": type(None),
+    "confirmed_at": type(None),
 }
 
 
@@ -94,13 +99,18 @@ class TestShow:
             "last_used_at": "never",
             "revoked_at": "never",
             "revoked_by": "-",
+            "may_rotate_itself": "False",
+            "rotated_at": "never",
+            "previous_until": "-",
+            "previous_used_at": "never",
+            "confirmed_at": "never",
         }
 
     def test_key_of_another(self, host: Host) -> None:
         _, key_id = host.issue("beta")
         foreign, absent = (run(host, "show", "acme", each) for each in (key_id, "0" * 12))
         assert foreign.exit_code == absent.exit_code == 1
-        assert foreign.output == absent.output == "Error: organisation 'acme' has no such API key\n"
+        assert foreign.stderr == absent.stderr == "Error: organisation 'acme' has no such API key\n"
 
 
 ALL = [
