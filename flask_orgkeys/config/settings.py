@@ -52,7 +52,7 @@ class Settings:
     notice_days: tuple[int, ...]
     expiry_header: bool
     max_keys: int | None
-    peppers: tuple[bytes, ...] = field(repr=False)
+    peppers: tuple[bytes | None, ...] = field(repr=False)
     realm: str
     problem_details: str
     base_template: str
@@ -290,13 +290,24 @@ def _default_rotation_overlap_hours(
     )
 
 
-def _peppers(value: Any) -> tuple[bytes, ...]:
+def _peppers(value: Any) -> tuple[bytes | None, ...]:
     if isinstance(value, (str, bytes)) or not isinstance(value, Sequence):
         raise ConfigurationError(
             "ORGKEYS_PEPPERS must be a list of HMAC keys, newest first, like [new, old], or empty. "
             f"Make one with: {RANDOM_TEXT_COMMAND}"
         )
-    return tuple(_pepper(pepper, number) for number, pepper in enumerate(value, start=1))
+    peppers = list(value)
+    # None alone leaves no pepper, which is a mistake.
+    accepts_plain = len(peppers) > 1 and peppers[-1] is None
+    if accepts_plain:
+        peppers.pop()
+    if len(value) > 1 and None in peppers:
+        raise ConfigurationError(
+            "ORGKEYS_PEPPERS: None may only be the last item. There it accepts the digests of keys "
+            "that were made without a pepper."
+        )
+    checked = [_pepper(pepper, number) for number, pepper in enumerate(peppers, start=1)]
+    return (*checked, None) if accepts_plain else tuple(checked)
 
 
 def _pepper(value: Any, number: int) -> bytes:
