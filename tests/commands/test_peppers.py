@@ -6,6 +6,7 @@ import pytest
 
 from flask_orgkeys import tokens
 
+from .. import databases
 from ..host import Host, bearer
 from .test_commands import run
 
@@ -16,6 +17,7 @@ def status(host: Host, token: str) -> int:
     return host.client().get("/api/whoami", headers=bearer(token)).status_code
 
 
+@pytest.mark.parametrize("any_database_url", databases.ONE_OF_EACH, indirect=True)
 def test_rehash_wraps_plain_digests_without_any_use(any_host: Host) -> None:
     keys = [any_host.issue(slug) for slug in ("acme", "beta", "acme")]
     with any_host.sibling(ORGKEYS_PEPPERS=[PEPPER]) as peppered:
