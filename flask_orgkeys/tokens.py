@@ -24,6 +24,7 @@ CHECKSUM_LENGTH = 6
 PREFIX_PATTERN = re.compile(r"[0-9A-Za-z_]{1,20}")
 ID_PATTERN = rf"[0-9A-Za-z]{{{ID_LENGTH}}}"
 SECRET_PATTERN = rf"[0-9A-Za-z]{{{SECRET_LENGTH}}}"
+_PLAIN = "sha256"
 _ID_AND_SECRET = re.compile(rf"({ID_PATTERN})_({SECRET_PATTERN})")
 
 # Two digits at a time: a checksum is computed for every request with a key.
@@ -95,7 +96,7 @@ def checksum(text: str) -> str:
     return _PAIRS[first] + _PAIRS[middle] + _PAIRS[last]
 
 
-def digest(secret: str, peppers: Sequence[bytes] = ()) -> str:
+def digest(secret: str, peppers: Sequence[bytes | None] = ()) -> str:
     """Return what is stored in place of a secret.
 
     One pass of a fast hash is enough: the secret is 190 random bits, not a password, so there is
@@ -104,29 +105,49 @@ def digest(secret: str, peppers: Sequence[bytes] = ()) -> str:
 
     :param secret: the secret part of a key.
     :param peppers: HMAC keys, newest first. The newest is used; with none, plain SHA-256.
-    :return: ``sha256$<hex>`` or ``hmac-sha256:<pepper id>$<hex>``.
+    :return: ``sha256$<hex>`` or ``hmac-sha256-of-sha256:<pepper id>$<hex>``.
     """
-    pepper = peppers[0] if peppers else None
-    return f"{_scheme(pepper)}${_hash(secret, pepper)}"
+    plain = f"{_PLAIN}${_sha256(secret).hex()}"
+    return wrap(plain, peppers[0]) if peppers and peppers[0] is not None else plain
 
 
-def verify(secret: str, stored: str, peppers: Sequence[bytes] = ()) -> bool:
+def wrap(plain: str, pepper: bytes) -> str:
+    """Return the digest with a pepper of the secret that has a plain digest.
+
+    :param plain: ``sha256$<hex>``.
+    """
+    hashed = bytes.fromhex(plain.removeprefix(f"{_PLAIN}$"))
+    return f"{_scheme(pepper)}${_hmac(pepper, hashed)}"
+
+
+def verify(secret: str, stored: str, peppers: Sequence[bytes | None] = ()) -> bool:
     """Tell whether ``stored`` is a digest of ``secret``, in constant time for one scheme.
 
     :param secret: the secret part of a presented key.
     :param stored: the stored digest. One made with a pepper that is not among ``peppers``, or by
         an unknown scheme, verifies nothing.
-    :param peppers: HMAC keys, newest first.
+    :param peppers: HMAC keys, newest first. With any, a plain digest verifies nothing unless
+        ``None`` is among them: whoever can write to the database could make one.
     """
     scheme, _, expected = stored.partition("$")
-    for pepper in (None, *peppers):
-        if scheme == _scheme(pepper):
-            return hmac.compare_digest(_hash(secret, pepper).encode(), expected.encode())
-    return False
+    made = _made_by(scheme, secret, peppers or (None,))
+    return made is not None and hmac.compare_digest(made.encode(), expected.encode())
+
+
+def _made_by(scheme: str, secret: str, peppers: Sequence[bytes | None]) -> str | None:
+    for pepper in peppers:
+        if pepper is None:
+            if scheme == _PLAIN:
+                return _sha256(secret).hex()
+        elif scheme == _scheme(pepper):
+            return _hmac(pepper, _sha256(secret))
+        elif scheme == _scheme_of_secret(pepper):
+            return _hmac(pepper, secret.encode("ascii"))
+    return None
 
 
 def matching(
-    secret: str, stored: str, previous: str | None, peppers: Sequence[bytes] = ()
+    secret: str, stored: str, previous: str | None, peppers: Sequence[bytes | None] = ()
 ) -> str | None:
     """Return the one of a key's two digests that is of ``secret``, or ``None``.
 
@@ -139,23 +160,38 @@ def matching(
     return previous if previous is not None and verify(secret, previous, peppers) else None
 
 
-def is_outdated(stored: str, peppers: Sequence[bytes] = ()) -> bool:
+def is_outdated(stored: str, peppers: Sequence[bytes | None] = ()) -> bool:
     """Tell whether :func:`digest` would make ``stored`` in another way today."""
-    return stored.partition("$")[0] != _scheme(peppers[0] if peppers else None)
+    newest = peppers[0] if peppers else None
+    return stored.partition("$")[0] != (_PLAIN if newest is None else _scheme(newest))
+
+
+def is_plain(stored: str) -> bool:
+    """Tell whether a digest was made without a pepper."""
+    return stored.startswith(f"{_PLAIN}$")
 
 
 @lru_cache
-def _scheme(pepper: bytes | None) -> str:
-    if pepper is None:
-        return "sha256"
-    pepper_id = hmac.digest(pepper, b"flask-orgkeys pepper id", "sha256").hex()[:8]
-    return f"hmac-sha256:{pepper_id}"
+def _scheme(pepper: bytes) -> str:
+    return f"hmac-sha256-of-sha256:{_pepper_id(pepper)}"
 
 
-def _hash(secret: str, pepper: bytes | None) -> str:
-    if pepper is None:
-        return hashlib.sha256(secret.encode("ascii")).hexdigest()
-    return hmac.digest(pepper, secret.encode("ascii"), "sha256").hex()
+@lru_cache
+def _scheme_of_secret(pepper: bytes) -> str:
+    # An older digest, which could not be made of a plain one.
+    return f"hmac-sha256:{_pepper_id(pepper)}"
+
+
+def _pepper_id(pepper: bytes) -> str:
+    return hmac.digest(pepper, b"flask-orgkeys pepper id", "sha256").hex()[:8]
+
+
+def _sha256(secret: str) -> bytes:
+    return hashlib.sha256(secret.encode("ascii")).digest()
+
+
+def _hmac(pepper: bytes, message: bytes) -> str:
+    return hmac.digest(pepper, message, "sha256").hex()
 
 
 def _random_text(length: int) -> str:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hmac
 import re
 import string
 from collections.abc import Callable
@@ -203,7 +204,7 @@ class TestDigest:
     def test_the_tag_names_the_pepper_without_giving_it_away(self) -> None:
         made = tokens.digest(self.SECRET, [NEW_PEPPER, OLD_PEPPER])
 
-        assert re.fullmatch(r"hmac-sha256:[0-9a-f]{8}\$[0-9a-f]{64}", made)
+        assert re.fullmatch(r"hmac-sha256-of-sha256:[0-9a-f]{8}\$[0-9a-f]{64}", made)
         assert NEW_PEPPER.hex() not in made
         assert made.partition("$")[0] != tokens.digest(self.SECRET, [OLD_PEPPER]).partition("$")[0]
 
@@ -228,11 +229,17 @@ class TestDigest:
         assert tokens.is_outdated(stored, [new, old])
         assert not tokens.is_outdated(stored, [old])
 
-    def test_a_digest_without_pepper_verifies_behind_one_and_is_outdated(self) -> None:
+    def test_a_digest_without_pepper_verifies_only_behind_none_and_is_outdated(self) -> None:
         stored = tokens.digest(self.SECRET)
 
-        assert tokens.verify(self.SECRET, stored, [NEW_PEPPER])
-        assert tokens.is_outdated(stored, [NEW_PEPPER])
+        assert tokens.verify(self.SECRET, stored, [NEW_PEPPER, None])
+        assert not tokens.verify(self.SECRET, stored, [NEW_PEPPER])
+        assert tokens.is_outdated(stored, [NEW_PEPPER, None])
+
+    def test_a_plain_digest_is_wrapped_without_the_secret(self) -> None:
+        wrapped = tokens.wrap(tokens.digest(self.SECRET), NEW_PEPPER)
+
+        assert wrapped == tokens.digest(self.SECRET, [NEW_PEPPER, None])
 
     @pytest.mark.parametrize("configured", [[], [NEW_PEPPER]])
     def test_a_removed_pepper_verifies_nothing(self, configured: list[bytes]) -> None:
@@ -285,10 +292,32 @@ class TestPepperRotation:
     def test_a_first_pepper_is_taken_up_on_use(self, new_host: MakeHost) -> None:
         host = new_host()
         token, key_id = host.issue()
-        with host.sibling(ORGKEYS_PEPPERS=[NEW_PEPPER.decode()]) as peppered:
+        with host.sibling(ORGKEYS_PEPPERS=[NEW_PEPPER.decode(), None]) as peppered:
             assert status(peppered, token) == 200
 
-        assert host.key(key_id).digest.startswith("hmac-sha256:")
+        assert host.key(key_id).digest.startswith("hmac-sha256-of-sha256:")
+
+    def test_a_planted_plain_digest_is_refused(self, new_host: MakeHost) -> None:
+        host = new_host()
+        token, key_id = host.issue()
+        digest = host.key(key_id).digest
+        with host.sibling(ORGKEYS_PEPPERS=[NEW_PEPPER]) as peppered:
+            assert status(peppered, token) == 401
+        assert host.key(key_id).digest == digest
+
+    def test_a_digest_of_the_secret_itself_is_replaced_on_use(self, host: Host) -> None:
+        token, key_id = host.issue()
+        secret = token.rpartition("_")[2]
+        made = hmac.digest(OLD_PEPPER, secret.encode(), "sha256").hex()
+        pepper_id = host.key(key_id).digest.partition("$")[0].partition(":")[2]
+        with host.app.app_context():
+            host.db.session.get(
+                host.orgkeys.ApiKey, key_id
+            ).digest = f"hmac-sha256:{pepper_id}${made}"
+            host.db.session.commit()
+        assert status(host, token) == 200
+        assert host.key(key_id).digest == tokens.digest(secret, [OLD_PEPPER])
+        assert status(host, token) == 200
 
     @pytest.mark.parametrize("refused_by", ["wrong secret", "revocation", "expiry"])
     def test_a_refused_key_keeps_its_digest(self, host: Host, refused_by: str) -> None:

@@ -44,6 +44,10 @@ class StoredKey(NamedTuple):
     unconfirmed_since: datetime | None
     """The last rotation, until the new secret is used."""
 
+    def __repr__(self) -> str:
+        # Without the digests: error trackers show the values of a frame.
+        return f"StoredKey(organization_id={self.organization_id!r}, name={self.name!r})"
+
     def is_ahead_of(self, other: StoredKey) -> bool:
         """Tell whether a revocation, a rotation or the end of the secret before came after
         ``other``, which may be of a transaction that sees the past, or has changes of its own.

@@ -7,6 +7,7 @@ the look-up takes 15 and 150, and on MariaDB a round trip for a rollback that is
 
 from __future__ import annotations
 
+import os
 from threading import RLock
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,17 @@ if TYPE_CHECKING:
 
 
 # Python's sqlite3 crashes where two threads use one connection at once.
-_LOCK_OF_SHARED = RLock()
+_lock_of_shared = RLock()
+
+
+def _replace_lock() -> None:
+    # In a fork nobody is there to release it, if another thread of the parent's held it.
+    global _lock_of_shared
+    _lock_of_shared = RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_replace_lock)
 
 
 class Loan:
@@ -36,7 +47,15 @@ class Loan:
     :raises sqlalchemy.exc.TimeoutError: where the pool has none to give.
     """
 
-    __slots__ = ("_entry", "_is_shared", "_may_be_database", "_proxy", "connection", "kept")
+    __slots__ = (
+        "_entry",
+        "_is_shared",
+        "_lock",
+        "_may_be_database",
+        "_proxy",
+        "connection",
+        "kept",
+    )
 
     def __init__(self, pool: Pool) -> None:
         self._proxy: PoolProxiedConnection | None = None
@@ -45,8 +64,9 @@ class Loan:
         self.kept: dict[str, Any] | None = None
         self._is_shared = isinstance(pool, StaticPool)
         self._may_be_database = self._is_shared or isinstance(pool, SingletonThreadPool)
+        self._lock = _lock_of_shared
         if self._is_shared:
-            _LOCK_OF_SHARED.acquire()
+            self._lock.acquire()
         try:
             self._borrow(pool)
         except BaseException:
@@ -87,7 +107,7 @@ class Loan:
 
     def _unlock(self) -> None:
         if self._is_shared:
-            _LOCK_OF_SHARED.release()
+            self._lock.release()
 
     def invalidate(self, error: BaseException) -> None:
         """Give it back to be closed, for the database has ended it."""

@@ -180,13 +180,25 @@ def overlap_hours(name: str, value: Any) -> tuple[int, ...]:
     return tuple(sorted(set(value)))
 
 
-def peppers(name: str, value: Any) -> tuple[bytes, ...]:
+def peppers(name: str, value: Any) -> tuple[bytes | None, ...]:
+    """Check HMAC keys, newest first; ``None`` as the last item accepts plain digests."""
     if isinstance(value, (str, bytes)) or not isinstance(value, Sequence):
         raise ConfigurationError(
             f"{name} must be a list of HMAC keys, newest first, like [new, old], or empty. "
             f"Make one with: {RANDOM_TEXT_COMMAND}"
         )
-    return tuple(_pepper(name, pepper, number) for number, pepper in enumerate(value, start=1))
+    items = list(value)
+    # None alone leaves no pepper, which is a mistake.
+    accepts_plain = len(items) > 1 and items[-1] is None
+    if accepts_plain:
+        items.pop()
+    if len(value) > 1 and None in items:
+        raise ConfigurationError(
+            f"{name}: None may only be the last item. There it accepts the digests of keys that "
+            "were made without a pepper."
+        )
+    checked = [_pepper(name, pepper, number) for number, pepper in enumerate(items, start=1)]
+    return (*checked, None) if accepts_plain else tuple(checked)
 
 
 def _pepper(name: str, value: Any, number: int) -> bytes:

@@ -132,7 +132,8 @@ OPTIONS: Mapping[str, Option] = MappingProxyType(
             "sequence of `str` or `bytes`",
             "HMAC keys of at least 32 bytes each, newest first. A key's digest is made with the "
             "newest, and made anew with it when the key is next used; the others are there to "
-            "check older digests. Empty: digests are plain SHA-256. Keys whose pepper is taken out "
+            "check older digests. Empty: digests are plain SHA-256. With any, keys with a plain "
+            "digest are refused, unless the last item is `None`. Keys whose pepper is taken out "
             "are refused as invalid.",
             checks.peppers,
         ),

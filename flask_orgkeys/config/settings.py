@@ -38,7 +38,7 @@ class Settings:
     notice_days: tuple[int, ...]
     expiry_header: bool
     max_keys: int | None
-    peppers: tuple[bytes, ...] = field(repr=False)
+    peppers: tuple[bytes | None, ...] = field(repr=False)
     realm: str
     problem_details: str
     content_security_policy: str | None

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 _NAIVE_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - to count from, on either side
 _UTC_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+# A database session answers in its own time zone, in which the year may be another.
+_MARGIN = timedelta(days=2)
+_EARLIEST = datetime.min.replace(tzinfo=UTC) + _MARGIN
+_LATEST = datetime.max.replace(tzinfo=UTC) - _MARGIN
 
 
 def is_past(moment: datetime | None, now: datetime) -> bool:
@@ -38,6 +43,9 @@ def to_utc(value: datetime, name: str) -> datetime:
             f"{name} has no time zone: write datetime.now(UTC) + timedelta(days=90), for example"
         )
     try:
-        return value.astimezone(UTC)
+        moment = value.astimezone(UTC)
     except OverflowError as error:
         raise ValueError(f"{name} lies outside of the years 1 to 9999 in UTC") from error
+    if not _EARLIEST <= moment <= _LATEST:
+        raise ValueError(f"{name} is too close to the end of the calendar: leave it two days")
+    return moment

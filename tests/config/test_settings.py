@@ -96,6 +96,7 @@ class TestOptions:
             ("PEPPERS", [], "peppers", ()),
             ("PEPPERS", [PEPPER, b"q" * 40], "peppers", (b"p" * 32, b"q" * 40)),
             ("PEPPERS", ("é" * 16,), "peppers", ("é".encode() * 16,)),
+            ("PEPPERS", [PEPPER, None], "peppers", (b"p" * 32, None)),
             ("REALM", 'Say "hi"', "realm", 'Say "hi"'),
             ("BASE_TEMPLATE", "layout.html", "base_template", "layout.html"),
             ("ORG_ARG", "tenant", "org_arg", "tenant"),
@@ -170,6 +171,10 @@ class TestOptions:
                 for value in ([""], ["p" * 31], [b"p" * 31], [None], [1], [bytearray(b"p" * 32)])
             ),
             *(
+                ("PEPPERS", value, "None may only be the last item")
+                for value in ([None, PEPPER], [PEPPER, None, PEPPER], [PEPPER, None, None])
+            ),
+            *(
                 ("REALM", value, "write printable ASCII")
                 for value in ("", "é", "a\r\nSet-Cookie: a=b", "a\tb", 1)
             ),
@@ -199,7 +204,9 @@ class TestOptions:
         assert PEPPER not in repr(read(PEPPERS=[PEPPER]))
 
     def test_a_pepper_of_any_text_is_read(self) -> None:
-        assert len(read(PEPPERS=["\ud800\udcff" * 16]).peppers[0]) >= 32
+        (pepper,) = read(PEPPERS=["\ud800\udcff" * 16]).peppers
+        assert pepper is not None
+        assert len(pepper) >= 32
 
     def test_no_expiry_cannot_be_preselected_where_it_is_not_on_offer(self) -> None:
         with pytest.raises(ConfigurationError, match="ORGKEYS_DEFAULT_EXPIRY_DAYS is None"):

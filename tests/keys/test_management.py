@@ -97,6 +97,10 @@ class TestCreation:
             90,
             datetime.max.replace(tzinfo=timezone(-timedelta(hours=1))),
             datetime.min.replace(tzinfo=timezone(timedelta(hours=1))),
+            # A session of the database in another time zone could not read them.
+            datetime.max.replace(tzinfo=UTC),
+            datetime.max.replace(tzinfo=UTC) - timedelta(hours=14),
+            datetime.min.replace(tzinfo=UTC),
         ],
     )
     def test_expiry_that_is_no_moment(self, host: Host, moment: Any) -> None:

@@ -424,7 +424,7 @@ def test_renewal_of_a_digest_waits_as_little(any_host: Host) -> None:
     token, key_id = any_host.issue()
     other_token, _ = any_host.issue()
     digest = any_host.key(key_id).digest
-    with any_host.sibling(ORGKEYS_PEPPERS=["pepper-of-the-tests-" * 2]) as peppered:
+    with any_host.sibling(ORGKEYS_PEPPERS=["pepper-of-the-tests-" * 2, None]) as peppered:
         with locked(any_host):
             started = perf_counter()
             assert peppered.client().get("/open", headers=bearer(token)).json == {"key": key_id}

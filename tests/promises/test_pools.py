@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -121,6 +124,29 @@ def test_connections_that_cannot_be_opened_do_not_use_up_the_pool(
     assert [whoami(host, token) for _ in range(3)] == [503] * 3
     event.remove(engine, "do_connect", refuse)
     assert whoami(host, token) == 200
+
+
+def test_fork_while_another_thread_has_the_shared_connection_does_not_wait_for_it() -> None:
+    pool = sa.create_engine("sqlite://", poolclass=StaticPool).pool
+    with ThreadPoolExecutor(1) as executor:
+        loan = executor.submit(Loan, pool).result()
+        child = os.fork()
+        if not child:
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)
+            signal.alarm(5)
+            Loan(pool).give_back()
+            os._exit(0)
+        executor.submit(loan.give_back).result()
+    assert os.waitpid(child, 0)[1] == 0
+
+
+def test_repr_of_a_stored_key_shows_no_digest(host: Host) -> None:
+    _, key_id = host.issue()
+    with host.app.app_context():
+        lookup = host.app.extensions["orgkeys"].authenticator.lookup
+        with lookup.reader() as reader:
+            stored = reader.find(key_id)
+    assert stored.digest.partition("$")[2] not in repr(stored)
 
 
 @pytest.mark.parametrize(
