@@ -15,11 +15,13 @@ from typing import Any, ClassVar
 from flask import Response
 from werkzeug.exceptions import (
     BadRequest,
+    Conflict,
     Forbidden,
     HTTPException,
     NotFound,
     ServiceUnavailable,
     Unauthorized,
+    UnprocessableEntity,
 )
 from werkzeug.http import HTTP_STATUS_CODES
 
@@ -231,6 +233,39 @@ class OrganizationNotFound(RequestRefused, NotFound):
 
     problem_code = "organization_not_found"
     description: str = "There is no such organisation."
+
+
+class RotationNotAllowed(RequestRefused, Forbidden):
+    """The key may not replace its own secret, or not by the secret that it was sent with.
+
+    .. versionadded:: 0.1.0
+    """
+
+    problem_code = "rotation_not_allowed"
+    description: str = "The API key may not replace its own secret, or not by this one."
+
+
+class SimultaneousRotation(RequestRefused, Conflict):
+    """The key was rotated while the request to rotate it was under way.
+
+    .. versionadded:: 0.1.0
+    """
+
+    problem_code = "rotation_conflict"
+    description: str = "The API key was rotated by another request at the same time."
+
+
+class InvalidOverlap(RequestRefused, UnprocessableEntity):
+    """The request to rotate a key asks for an overlap that is not allowed.
+
+    .. versionadded:: 0.1.0
+    """
+
+    problem_code = "invalid_overlap"
+    description: str = (
+        "overlap_seconds must be a whole number of seconds in a JSON object, from 0 to the longest "
+        "overlap that the app allows."
+    )
 
 
 class InvalidRequest(RequestRefused, BadRequest):

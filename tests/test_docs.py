@@ -87,6 +87,7 @@ def by_name(page: Path) -> str:
     return page.stem
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("page", [page for page in PAGES if page != QUICKSTART], ids=by_name)
 def test_a_page_does_what_it_says(page: Path, reader: Reader) -> None:
     reader.follow(page)

@@ -85,12 +85,7 @@ class Authenticator:
         if stored is None:
             return None
         peppers = self.settings.peppers
-        if tokens.verify(token.secret, stored.digest, peppers):
-            return stored.digest
-        previous = stored.previous_digest
-        if previous is not None and tokens.verify(token.secret, previous, peppers):
-            return previous
-        return None
+        return tokens.matching(token.secret, stored.digest, stored.previous_digest, peppers)
 
     def reason_to_reject(
         self, stored: StoredKey | ApiKey | None, digest: str | None, now: datetime
@@ -118,9 +113,13 @@ class Authenticator:
         step, peppers = self.settings.last_used_step, self.settings.peppers
         is_due = step is not None and _is_stale(stored.last_used_at, now, step)
         is_outdated = tokens.is_outdated(digest, peppers)
-        mark = None
-        if stored.previous_digest is not None:
-            mark = _due_mark(stored, digest, now, step)
+        mark: Mark | None = None
+        if digest is not stored.digest:
+            is_due_again = step is not None and _is_stale(stored.previous_used_at, now, step)
+            mark = PREVIOUS_USED if is_due_again else None
+        elif stored.unconfirmed_since is not None:
+            # However often uses are written.
+            mark = CONFIRMED
         if not is_due and not is_outdated and mark is None:
             return None
         return Use(
@@ -135,13 +134,3 @@ class Authenticator:
 
 def _is_stale(used_at: datetime | None, now: datetime, step: timedelta) -> bool:
     return used_at is None or now - as_utc(used_at) >= step
-
-
-def _due_mark(stored: StoredKey, digest: str, now: datetime, step: timedelta | None) -> Mark | None:
-    """Return the mark that a use of a rotated key leaves: the first use of the new secret,
-    however often uses are written, or the last use of the one before.
-    """
-    if digest is stored.digest:
-        return CONFIRMED if stored.confirmed_at is None else None
-    is_due = step is not None and _is_stale(stored.previous_used_at, now, step)
-    return PREVIOUS_USED if is_due else None

@@ -13,16 +13,20 @@ import click
 
 from .. import tokens
 from ..config.settings import NEVER
-from ..keys.document import document
+from ..keys.document import document, use_document
 from ..keys.events import Actor
-from ..keys.models import ACTIVE, ApiKey
+from ..keys.models import ACTIVE, ApiKey, KeyUse
 from ..keys.redaction import public_id
 from ..keys.selection import CURRENT, STATUSES
 from ..keys.store import IssuedKey
 from ..management import management
 from ..state import AppState, state_of
-from .group import DAYS, as_json, by, commands, commit, login_name, organization_id_of
+from .group import DAYS, Command, as_json, by, commands, commit, login_name, organization_id_of
 from .output import as_json_text, counted, minute, output, print_json, print_table, secret_output
+
+expires_in: Callable[[Command], Command] = click.option(
+    "--expires-in", metavar="DAYS|never", help="Lifetime. [default: as on the page]"
+)
 
 
 @commands.command("create")
@@ -31,7 +35,8 @@ from .output import as_json_text, counted, minute, output, print_json, print_tab
 @click.option(
     "--scope", "scopes", multiple=True, required=True, help="A scope of the key; repeatable."
 )
-@click.option("--expires-in", metavar="DAYS|never", help="Lifetime. [default: as on the page]")
+@expires_in
+@click.option("--may-rotate-itself", is_flag=True, help="Let the key replace its own secret.")
 @output
 @by
 @as_json
@@ -41,6 +46,7 @@ def create(
     scopes: tuple[str, ...],
     expires_in: str | None,
     output: Path | None,
+    may_rotate_itself: bool,
     by: str | None,
     as_json: bool,
 ) -> None:
@@ -51,7 +57,7 @@ def create(
     """
     state = state_of()
     organization_id = organization_id_of(state, organization)
-    expires_at = _expires_at(state, expires_in)
+    expires_at = expires_at_of(state, expires_in)
     actor = by or login_name()
     # Once for all retries: the first has printed it.
     token = tokens.generate(state.settings.prefix)
@@ -64,19 +70,21 @@ def create(
             scopes=scopes,
             expires_at=expires_at,
             actor=Actor.of(actor),
+            may_rotate_itself=may_rotate_itself,
             token=token,
             now=now,
         )
-        write(_issued_text(issued, state, as_json))
+        write(issued_text(issued, state, as_json))
         return issued.key
 
-    with secret_output(output) as write:
+    with secret_output(output, unless="no key was created") as write:
         key = commit(create_and_write)
     expires = "never expires" if key.expires_at is None else f"expires {key.expires_at:%Y-%m-%d}"
     click.echo(f"Created {key.id} {key.name!r}: {' '.join(key.scopes)}; {expires}.", err=True)
 
 
-def _issued_text(issued: IssuedKey, state: AppState, as_json: bool) -> str:
+def issued_text(issued: IssuedKey, state: AppState, as_json: bool) -> str:
+    """Return a new key as a command prints it."""
     if not as_json:
         return issued.token
     return as_json_text({**document(issued.key, state.settings), "token": issued.token})
@@ -134,17 +142,21 @@ def list_(
 @click.argument("key_id")
 @as_json
 def show(organization: str, key_id: str, as_json: bool) -> None:
-    """Show a key of ORGANIZATION.
+    """Show a key of ORGANIZATION, and its uses.
 
     ORGANIZATION is the organisation's name in URLs. KEY_ID is the key's id, or its start as the
     pages show it.
     """
     state = state_of()
-    key = _key(state, organization, organization_id_of(state, organization), key_id)
+    organization_id = organization_id_of(state, organization)
+    key = key_of(state, organization, organization_id, key_id)
+    uses = management.list_uses(organization_id, key.id)
     if as_json:
-        print_json(document(key, state.settings))
+        found = [use_document(use) for use in uses]
+        print_json({**document(key, state.settings), "uses": found})
     else:
         print_key(key, state)
+        _print_uses(uses)
 
 
 @commands.command("revoke")
@@ -190,9 +202,28 @@ def print_key(key: ApiKey, state: AppState) -> None:
     """Print a key's values, one a line."""
     for name, value in document(key, state.settings).items():
         text = " ".join(value) if isinstance(value, list) else value
-        if name.endswith("_at"):
+        if name.endswith("_at") or (name.endswith("_until") and text is not None):
             text = minute(getattr(key, name))
-        click.echo(f"{name:<15}  {'-' if text is None else text}")
+        click.echo(f"{name:<17}  {'-' if text is None else text}")
+
+
+def _print_uses(uses: Sequence[KeyUse]) -> None:
+    if not uses:
+        return
+    rows = [("LAST", "ENDPOINT", "OUTCOME", "SCOPES", "FROM", "AT LEAST")]
+    rows += [
+        (
+            minute(use.last_at),
+            use.endpoint,
+            use.outcome,
+            " ".join(use.scopes) or "-",
+            use.address or "-",
+            str(use.uses),
+        )
+        for use in uses
+    ]
+    click.echo()
+    print_table(rows)
 
 
 def _print_list(keys: Sequence[ApiKey], now: datetime) -> None:
@@ -215,7 +246,7 @@ def _revoke_one(
     state: AppState, organization: str, key_id: str, actor: str, yes: bool
 ) -> list[dict[str, Any]]:
     organization_id = organization_id_of(state, organization)
-    key = _key(state, organization, organization_id, key_id)
+    key = key_of(state, organization, organization_id, key_id)
     key_id = key.id
     if not yes:
         last_used = f"last used {minute(key.last_used_at)}"
@@ -263,14 +294,16 @@ def _selected(
     )
 
 
-def _key(state: AppState, organization: str, organization_id: Any, text: str) -> ApiKey:
+def key_of(state: AppState, organization: str, organization_id: Any, text: str) -> ApiKey:
+    """Return a key by its id, or by its start as the pages show it."""
     key = management.get_key(organization_id, public_id(text, state.settings.prefix))
     if key is None:
         raise click.ClickException(f"organisation {organization!r} has no such API key")
     return key
 
 
-def _expires_at(state: AppState, expires_in: str | None) -> datetime | None:
+def expires_at_of(state: AppState, expires_in: str | None) -> datetime | None:
+    """Return the expiry that ``--expires-in`` means, by default as on the page."""
     settings = state.settings
     if expires_in == NEVER or (expires_in is None and settings.default_expiry_days is None):
         if not settings.allow_no_expiry:
@@ -278,5 +311,7 @@ def _expires_at(state: AppState, expires_in: str | None) -> datetime | None:
         return None
     text = str(settings.default_expiry_days) if expires_in is None else expires_in
     if not (text.isascii() and text.isdecimal() and 1 <= len(text) <= 5 and int(text)):
-        raise click.BadParameter(f"{text!r}: write a number of days, or 'never'.")
+        raise click.BadParameter(
+            f"{text!r}: write a number of days, or 'never'.", param_hint="'--expires-in'"
+        )
     return datetime.now(UTC) + timedelta(days=int(text))

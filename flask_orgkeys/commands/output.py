@@ -78,38 +78,37 @@ def escape_unencodable(*streams: Any) -> None:
 
 
 @contextmanager
-def secret_output(path: Path | None) -> Iterator[Callable[[str], None]]:
-    """Give a function that writes a new key, to be called before the change is committed: a key
-    that cannot be written is not created.
+def secret_output(path: Path | None, *, unless: str) -> Iterator[Callable[[str], None]]:
+    """Give a function that writes a new key, to be called before the change is committed: without
+    it, nobody would have the key.
 
     A retried change calls it again, with the same text: it writes once. If the change fails, the
     file is deleted; on standard output, a message says that the key is void.
 
     :param path: a file that must not exist; ``None`` for standard output.
+    :param unless: the consequence if the key cannot be written, for the error.
     """
     written: list[str] = []
     try:
-        with _opened(path) as stream:
-            yield lambda text: _write_once(stream, text, written)
+        with _opened(path, unless) as stream:
+            yield lambda text: _write_once(stream, text, written, unless)
     except BaseException:
         if path is None and written:
-            click.echo("The key on standard output is void: none was created.", err=True)
+            click.echo(f"The key on standard output is void: {unless}.", err=True)
         raise
 
 
 @contextmanager
-def _opened(path: Path | None) -> Iterator[TextIO]:
+def _opened(path: Path | None, unless: str) -> Iterator[TextIO]:
     if path is None:
         if sys.stdout is None:
-            raise click.ClickException("standard output is closed, so that no key was created")
+            raise click.ClickException(f"standard output is closed, so that {unless}")
         yield sys.stdout
         return
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except OSError as error:
-        raise click.ClickException(
-            f"--output {path}: {error.strerror}, so that no key was created"
-        ) from None
+        raise click.ClickException(f"--output {path}: {error.strerror}, so that {unless}") from None
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             yield file
@@ -118,7 +117,7 @@ def _opened(path: Path | None) -> Iterator[TextIO]:
         raise
 
 
-def _write_once(stream: TextIO, text: str, written: list[str]) -> None:
+def _write_once(stream: TextIO, text: str, written: list[str], unless: str) -> None:
     if written:
         return
     try:
@@ -126,6 +125,6 @@ def _write_once(stream: TextIO, text: str, written: list[str]) -> None:
         stream.flush()
     except OSError as error:
         raise click.ClickException(
-            f"the key cannot be written, so that none was created: {error}"
+            f"the key cannot be written, so that {unless}: {error}"
         ) from None
     written.append(text)

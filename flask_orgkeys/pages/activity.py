@@ -1,12 +1,12 @@
-"""The page of the audit record, and its CSV."""
+"""The audit record, as a request asks for it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from flask import Response, request, stream_with_context
+from flask import request
 
 from ..keys.activity import EventFilter, iterate_events
 from ..keys.event_csv import csv_lines
@@ -15,9 +15,7 @@ from ..keys.redaction import without_secret
 from ..management import management
 from ..state import state_of
 from .insight import EventRow, action_in_words, event_rows
-from .language import gettext
 from .listing import KEYS_PER_PAGE, Pagination
-from .rendering import Page, render_page
 
 if TYPE_CHECKING:
     from .access import Visit
@@ -46,25 +44,15 @@ class Activity:
         return self.visit.url(endpoint, **{**chosen, **values})
 
 
-def show(visit: Visit) -> Any:
-    title = gettext("Activity")
-    return render_page(
-        Page(visit=visit, title=title, body="activity", activity=_activity_of(visit))
-    )
-
-
-def download(visit: Visit) -> Response:
+def csv_of(visit: Visit) -> Iterator[str]:
+    """Give the lines of every event under the filter as CSV."""
     query = _query_of_request()
     selected = EventFilter(action=query["action"] or None, text=query["subject"])
-    events = iterate_events(state_of().keys, visit.organization.id, selected)
-    response = Response(
-        stream_with_context(csv_lines(events)), content_type="text/csv; charset=utf-8"
-    )
-    response.headers["Content-Disposition"] = 'attachment; filename="activity.csv"'
-    return response
+    return csv_lines(iterate_events(state_of().keys, visit.organization.id, selected))
 
 
-def _activity_of(visit: Visit) -> Activity:
+def activity_of(visit: Visit) -> Activity:
+    """Return the page of the audit record that the request asks for."""
     query = _query_of_request()
     action, search = query["action"] or None, query["subject"]
     organization_id = visit.organization.id

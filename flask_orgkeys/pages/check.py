@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from flask import abort, current_app
@@ -18,32 +17,21 @@ if TYPE_CHECKING:
     from .access import Visit
 
 
-@dataclass(frozen=True, slots=True)
-class Check:
-    """The answer about a pasted text.
-
-    :param kind: one of the kinds of :mod:`flask_orgkeys.keys.checking`; ``None`` before a text was
-        sent.
-    """
-
-    kind: str | None = None
-
-
 def ask(visit: Visit) -> Any:
-    return _render(visit, CheckForm(), Check())
+    return _render(visit, CheckForm())
 
 
 def find(visit: Visit) -> Any:
     form = CheckForm()
     if not form.validate_on_submit():
-        return _render(visit, form, Check()), 422
+        return _render(visit, form), 422
     if _is_too_long(form):
         abort(413)
     # The text is in no local variable, for error trackers send those of every frame.
     finding = find_key(state_of().keys, visit.organization.id, form.text.data or "")
     key = finding.key
     row = None if key is None else KeyRow.of(key, state_of().settings, visit.now)
-    return _render(visit, CheckForm(), Check(finding.kind), row)
+    return _render(visit, CheckForm(), finding.kind, row)
 
 
 def _is_too_long(form: CheckForm) -> bool:
@@ -52,8 +40,10 @@ def _is_too_long(form: CheckForm) -> bool:
     return limit is not None and len((form.text.data or "").encode(errors="replace")) > limit
 
 
-def _render(visit: Visit, form: CheckForm, check: Check, key: KeyRow | None = None) -> str:
+def _render(
+    visit: Visit, form: CheckForm, finding: str | None = None, key: KeyRow | None = None
+) -> str:
     title = gettext("Check a key")
     return render_page(
-        Page(visit=visit, title=title, body="check", form=form, check=check, key=key)
+        Page(visit=visit, title=title, body="check", form=form, finding=finding, key=key)
     )

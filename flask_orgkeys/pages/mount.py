@@ -17,7 +17,7 @@ from ..guards.refusals import error_handler
 from ..host import LoaderFailed
 from ..keys.database import UNANSWERED
 from ..state import EXTENSION_NAME, AppState
-from . import activity, check, key_page, rotation, views
+from . import check, key_page, rotation, views
 from .access import for_administrators
 from .headers import add_page_headers
 from .rendering import STATIC_FOLDER, asset_version
@@ -42,8 +42,8 @@ def make_blueprint() -> Blueprint:
         ("", "index", views.index, "GET"),
         ("", "create", views.create, "POST"),
         ("/new", "new", views.new, "GET"),
-        ("/activity", "activity", activity.show, "GET"),
-        ("/activity.csv", "activity_csv", activity.download, "GET"),
+        ("/activity", "activity", views.activity, "GET"),
+        ("/activity.csv", "activity_csv", views.activity_csv, "GET"),
         ("/check", "check", check.ask, "GET"),
         ("/check", "check_text", check.find, "POST"),
         ("/<key_id>", "key", key_page.show, "GET"),

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from ..keys.store import IssuedKey
     from .access import Visit
     from .activity import Activity
-    from .check import Check
     from .example_request import Example
     from .forms import PageForm, PlainForm
     from .insight import KeyInsight, VerdictRow
@@ -46,6 +45,7 @@ class Page:
     :param end_form: the form that ends the secret before the last rotation.
     :param insight: the uses and events of the key.
     :param verdict: the effect of the key's revocation.
+    :param finding: the answer about a pasted text, of :mod:`flask_orgkeys.keys.checking`.
     """
 
     visit: Visit
@@ -62,7 +62,7 @@ class Page:
     insight: KeyInsight | None = None
     verdict: VerdictRow | None = None
     activity: Activity | None = None
-    check: Check | None = None
+    finding: str | None = None
 
     @property
     def organization(self) -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from flask import (
@@ -11,6 +10,7 @@ from flask import (
     make_response,
     redirect,
     request,
+    stream_with_context,
 )
 from werkzeug.wrappers import Response
 
@@ -18,7 +18,8 @@ from ..errors import KeyLimitReached, KeyNotFound, ReplayedCreation
 from ..management import management
 from ..state import state_of
 from .access import Visit, actor
-from .change import committed_change, lock_of
+from .activity import activity_of, csv_of
+from .change import committed_change
 from .example_request import example_for
 from .forms import CreateKeyForm, PlainForm
 from .insight import verdict_of
@@ -53,11 +54,7 @@ def create(visit: Visit) -> Any:
             return redirect(visit.url("index", existing=existing), 303)
         return _render_list(visit, "create", form=form), 422
     try:
-        return committed_change(
-            visit,
-            lambda: _create_and_show(visit, form),
-            lock=partial(state_of().keys.locks.hold_creations, visit.organization.id),
-        )
+        return committed_change(visit, lambda: _create_and_show(visit, form))
     except ReplayedCreation as replay:
         return redirect(visit.url("index", existing=replay.key_id), 303)
     except KeyLimitReached as limit:
@@ -110,11 +107,23 @@ def revoke(visit: Visit, key_id: str) -> Any:
         committed_change(
             visit,
             lambda: management.revoke_key(organization_id, key_id, revoked_by=actor()),
-            lock=lock_of(visit, key_id),
+            key_id=key_id,
         )
     except KeyNotFound:
         abort(404)
     return redirect(visit.url("index", revoked=key_id, **place_of_request()), 303)
+
+
+def activity(visit: Visit) -> str:
+    title = gettext("Activity")
+    return render_page(Page(visit=visit, title=title, body="activity", activity=activity_of(visit)))
+
+
+def activity_csv(visit: Visit) -> Response:
+    lines = stream_with_context(csv_of(visit))
+    response = Response(lines, content_type="text/csv; charset=utf-8")
+    response.headers["Content-Disposition"] = 'attachment; filename="activity.csv"'
+    return response
 
 
 def _ask_revoke(visit: Visit, key: ApiKey, form: PlainForm) -> str:
