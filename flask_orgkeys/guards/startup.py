@@ -10,7 +10,7 @@ from flask import Flask, request_started
 from ..keys.organization_ids import check_type
 from ..state import state_of
 from .csrf import let_keys_past_csrf
-from .endpoints import check_declared_scopes
+from .endpoints import check_declared_scopes, guarded_rules, wall_of
 
 logger: logging.Logger = logging.getLogger(__name__)
 
@@ -33,12 +33,14 @@ def _check_set_up(app: Flask, **_: Any) -> None:
 
 def _log_missing_functions(app: Flask) -> None:
     state = state_of(app)
-    if state.host.organization_loader is None:
+    has_pages = state.blueprint in app.blueprints.values()
+    has_walls = any(wall_of(app, rule, guard) for rule, _, guard in guarded_rules(app))
+    if state.host.organization_loader is None and (has_pages or has_walls):
         logger.warning(
-            "there is no organization loader: guarded URLs that have the organisation answer 404. "
-            "Register one with @orgkeys.organization_loader."
+            "there is no organization loader: the API keys pages, and guarded URLs that have the "
+            "organisation, answer 404. Register one with @orgkeys.organization_loader."
         )
-    if state.host.permission_checker is None and state.blueprint in app.blueprints.values():
+    if state.host.permission_checker is None and has_pages:
         logger.warning(
             "there is no permission checker: the API keys pages answer 403. Register one with "
             "@orgkeys.permission_checker."

@@ -90,6 +90,11 @@ def check_mount(app: Flask, state: AppState) -> None:
             "the API keys pages need Flask-Login: call login_manager.init_app(app) before "
             "orgkeys.init_app(app), and before they are mounted."
         )
+    if names and app.url_map.host_matching:
+        raise ConfigurationError(
+            "the API keys pages cannot be mounted with host_matching=True, for a blueprint has no "
+            "host and is never found: write Flask(..., subdomain_matching=True), or none of both."
+        )
     for rule in app.url_map.iter_rules():
         if rule.endpoint.rpartition(".")[0] in names and org_arg not in rule.arguments:
             raise _mounted_without(org_arg, at=rule.rule)
