@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
     from ..errors import RequestRefused
 
+MOST_KEPT = 4096
+"""Guarded views that an app remembers. One that is made within a view is another each time."""
+
 _OUTCOMES = frozenset(REFUSED_OUTCOMES)
 
 
@@ -38,6 +41,8 @@ def note_accepted(
     place = (endpoint, carrier.method)
     is_last = known.get(place)
     if is_last is None:
+        if len(state.last_guards) >= MOST_KEPT:
+            state.last_guards.clear()
         view = state.authenticator.app.view_functions.get(endpoint)
         is_last = known[place] = _is_last(guarded, view, carrier.method)
     if outcome.demanded:
