@@ -85,8 +85,8 @@ def _note(
     write_uses(state)
 
 
-def _client() -> tuple[str | None, str | None]:
+def _client() -> tuple[str | None, dict[str, Any]]:
     if not has_request_context():
-        return None, None
+        return None, {}
     carrier = current_request()
-    return carrier.remote_addr, carrier.environ.get("HTTP_USER_AGENT")
+    return carrier.remote_addr, carrier.environ
