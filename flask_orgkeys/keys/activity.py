@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
-from .cleaning import LONGEST_SEARCH, fold, is_storable
+from .cleaning import LONGEST_SEARCH
 from .models import ACTIONS, KeyEvent
-from .organization_ids import EVERY_ORGANIZATION, LARGEST_INTEGER, can_hold, equals
+from .organization_ids import EVERY_ORGANIZATION, LARGEST_INTEGER, equals
 from .redaction import public_id
+from .texts import fold, is_storable
 from .times import to_utc
 
 if TYPE_CHECKING:
@@ -150,6 +151,5 @@ def _matches(store: Store, organization_id: Any, text: str) -> sa.ColumnElement[
 def _is_of(store: Store, mapped: type[Any], organization_id: Any) -> list[sa.ColumnElement[bool]]:
     if organization_id is EVERY_ORGANIZATION:
         return []
-    if not can_hold(store.models.event_table.c.organization_id, organization_id):
-        raise ValueError(f"organization_id {organization_id!r} does not fit its column")
+    store.check_organization(organization_id)
     return [equals(mapped.organization_id, organization_id)]
