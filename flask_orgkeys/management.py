@@ -16,7 +16,7 @@ from .keys import activity, ending, rotation, updating, uses
 from .keys.activity import EventFilter
 from .keys.events import Actor
 from .keys.models import ApiKey, KeyEvent, KeyUse
-from .keys.organization_ids import EVERY_ORGANIZATION, can_hold
+from .keys.organization_ids import EVERY_ORGANIZATION
 from .keys.selection import Selection
 from .keys.store import IssuedKey
 from .keys.updating import UNCHANGED, Unchanged
@@ -114,9 +114,8 @@ class Management:
             raise ValueError(f"scopes must be declared by ORGKEYS_SCOPES; {unknown[0]!r} is not")
         if endpoint is not None and not isinstance(endpoint, str):
             raise ValueError(f"endpoint must be text or None, not {endpoint!r}")
-        column = state.keys.models.key_table.c.organization_id
-        if organization_id is not ANY and not can_hold(column, organization_id):
-            raise ValueError(f"organization_id {organization_id!r} does not fit its column")
+        if organization_id is not ANY:
+            state.keys.check_organization(organization_id)
         return bare_token.authenticate(
             state,
             token,
