@@ -8,6 +8,10 @@ from typing import Any
 
 from flask import has_request_context, request
 
+from .authentication.outcome import AuthenticatedKey
+from .config.scopes import undeclared
+from .guards import bare_token
+from .guards.access_rule import ANY
 from .keys import activity, ending, rotation, updating, uses
 from .keys.activity import EventFilter
 from .keys.events import Actor
@@ -77,6 +81,48 @@ class Management:
         :param key_id: the public id.
         """
         return state_of().keys.get(organization_id, key_id)
+
+    def authenticate(
+        self,
+        token: str | None,
+        *,
+        scopes: Iterable[str] = (),
+        organization_id: Any = ANY,
+        endpoint: str | None = None,
+    ) -> AuthenticatedKey:
+        """Decide about a token as a guard does, in code that has no view: a WebSocket, a task, an
+        MCP server. Changes nothing about ``current_key``, and needs an app context alone.
+
+        :param token: the bare token, as it is; ``None`` or ``""`` if there is none.
+        :param scopes: declared scopes, all of which the key must hold.
+        :param organization_id: the host's id of the organisation that the key must belong to.
+        :param endpoint: the name under which the use is recorded, as that of a view is; without
+            one it is a last use alone. Outside of a request it has no address.
+        :return: the key, as ``current_key`` is.
+        :raises ValueError: if an argument is not as described.
+        :raises flask_orgkeys.errors.RequestRefused: if a guard would refuse the key: the class of
+            its situation, such as :class:`~flask_orgkeys.errors.RevokedKey`.
+
+        .. versionadded:: 0.1.0
+        """
+        state = state_of()
+        if isinstance(scopes, str):
+            raise ValueError(f"scopes must be a collection of texts: write [{scopes!r}]")
+        demanded = tuple(dict.fromkeys(scopes))
+        unknown = undeclared(demanded, state.settings.scopes)
+        if unknown:
+            raise ValueError(f"scopes must be declared by ORGKEYS_SCOPES; {unknown[0]!r} is not")
+        if endpoint is not None and not isinstance(endpoint, str):
+            raise ValueError(f"endpoint must be text or None, not {endpoint!r}")
+        if organization_id is not ANY:
+            state.keys.check_organization(organization_id)
+        return bare_token.authenticate(
+            state,
+            token,
+            scopes=demanded,
+            organization_id=organization_id,
+            endpoint=endpoint,
+        )
 
     def list_keys(
         self,

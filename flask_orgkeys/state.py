@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary
 
 from flask import Flask, current_app
 from werkzeug.local import LocalProxy
@@ -31,7 +30,7 @@ class AppState:
     :param recorder: of the uses of keys.
     :param refusals: by endpoint, refusal and scopes: the answer, ``None`` if the host's error
         handler gives it.
-    :param last_guards: by guarded view, endpoint and method: whether no guard comes after it.
+    :param last_guards: by endpoint, method and guarded view: whether no guard comes after it.
     """
 
     settings: Settings
@@ -41,10 +40,7 @@ class AppState:
     recorder: UseRecorder
     blueprint: Blueprint
     refusals: dict[tuple[Any, ...], Any] = field(default_factory=dict)
-    last_guards: WeakKeyDictionary[Any, dict[tuple[str, str], bool]] = field(
-        # Weak, for a guard may be made within a request, and is of no use after it.
-        default_factory=WeakKeyDictionary
-    )
+    last_guards: dict[tuple[str, str, Any], bool] = field(default_factory=dict)
 
 
 def state_of(app: Flask = current_app) -> AppState:

@@ -13,17 +13,16 @@ import re
 import string
 import weakref
 from contextlib import suppress
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import count
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..keys.models import ADDRESS_LENGTH, AGENT_LENGTH, ENDPOINT_LENGTH
 from ..tokens import ID_PATTERN, SECRET_PATTERN
 from .use_rows import Pair, UseRow
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from ..config.settings import Settings
     from .lookup import Lookup
@@ -34,7 +33,7 @@ MAX_PAIRS = 10_000
 MAX_ADDRESSES = 8
 """How many addresses of a pair are due at once within a step."""
 
-_NO_TIME = timedelta(0)
+_NEVER = datetime.max.replace(tzinfo=UTC)
 _LONGEST_AGENT = 5 * AGENT_LENGTH
 _WORD = string.ascii_letters + string.digits + "_"
 _KEY_SHAPED = re.compile(rf"(?:[0-9A-Za-z_]{{1,20}}_)?{ID_PATTERN}_{SECRET_PATTERN}[0-9A-Za-z_]*+")
@@ -43,7 +42,7 @@ _KEY_SHAPED = re.compile(rf"(?:[0-9A-Za-z_]{{1,20}}_)?{ID_PATTERN}_{SECRET_PATTE
 class _Seen:
     """The uses of one pair in this process.
 
-    :param begun_at: the beginning of the step.
+    :param begun_at: the beginning of the step; before the first one a time that never comes.
     :param due_at: its end.
     :param addresses: those that were written in it.
     :param scopes: all that were demanded so far.
@@ -55,17 +54,29 @@ class _Seen:
         self.numbers: Iterator[int] = count(1)
         # The number up to which uses are counted. A thread takes it out for as long as it needs it.
         self.marks: list[int] = [0]
-        self.begun_at: datetime | None = None
-        self.due_at: datetime | None = None
+        self.begun_at: datetime = _NEVER
+        self.due_at: datetime = _NEVER
         self.addresses: set[str | None] = set()
         self.scopes: frozenset[str] = frozenset()
         self.last_scopes: tuple[str, ...] = ()
+
+    @property
+    def is_new(self) -> bool:
+        """Whether no use was written yet."""
+        return self.begun_at is _NEVER
+
+    def is_due(self, at: datetime, address: str | None, scopes: tuple[str, ...]) -> bool:
+        """Tell whether a use is to be written."""
+        # Before its beginning, the clock was set back.
+        if not self.begun_at <= at < self.due_at or not self.scopes.issuperset(scopes):
+            return True
+        return address not in self.addresses and len(self.addresses) < MAX_ADDRESSES
 
     def write(
         self, at: datetime, step: timedelta, address: str | None, scopes: tuple[str, ...]
     ) -> None:
         """Note that uses up to a time are written, from an address, which may begin a step."""
-        if not self._is_in_step(at):
+        if not self.begun_at <= at < self.due_at:
             self.begun_at = at
             self.due_at = at + step
             self.addresses = set()
@@ -73,37 +84,22 @@ class _Seen:
         self.scopes |= frozenset(scopes)
         self.last_scopes = scopes
 
-    def is_due(self, at: datetime, address: str | None, scopes: tuple[str, ...]) -> bool:
-        if not self._is_in_step(at):
-            return True
-        if scopes is not self.last_scopes and not self.scopes.issuperset(scopes):
-            return True
-        return address not in self.addresses and len(self.addresses) < MAX_ADDRESSES
 
-    def _is_in_step(self, at: datetime) -> bool:
-        # Before its beginning, the clock was set back.
-        begun_at, due_at = self.begun_at, self.due_at
-        return begun_at is not None and due_at is not None and begun_at <= at < due_at
-
-
-@dataclass(frozen=True, slots=True, eq=False, weakref_slot=True)
 class UseRecorder:
     """Records the uses of one app's keys.
 
     :param settings: without a ``last_used_step`` nothing is recorded.
     """
 
-    settings: Settings
-    lookup: Lookup
-    _seen: dict[Pair, _Seen] = field(default_factory=dict)
+    __slots__ = ("__weakref__", "_lookup", "_records_clients", "_seen", "_step", "is_on")
 
-    def __post_init__(self) -> None:
+    def __init__(self, settings: Settings, lookup: Lookup) -> None:
+        self.is_on: bool = settings.last_used_step is not None
+        self._step = settings.last_used_step or timedelta(0)
+        self._records_clients = settings.record_clients
+        self._lookup = lookup
+        self._seen: dict[Pair, _Seen] = {}
         _recorders.add(self)
-
-    @property
-    def is_on(self) -> bool:
-        """Whether uses are recorded."""
-        return self.settings.last_used_step is not None
 
     def note(
         self,
@@ -111,7 +107,7 @@ class UseRecorder:
         scopes: tuple[str, ...],
         at: datetime,
         address: str | None,
-        agent: str | None,
+        environ: Mapping[str, Any],
     ) -> bool:
         """Note a use.
 
@@ -119,25 +115,34 @@ class UseRecorder:
         :param scopes: those that were demanded.
         :param at: the time of the decision.
         :param address: the network address of the client.
-        :param agent: its user agent, as sent.
+        :param environ: the WSGI environment of its request, if there is one.
         :return: whether it is due to be written.
         """
+        if not self._records_clients:
+            address = None
         seen = self._seen.get(pair)
         if seen is None:
             seen = self._remember(pair)
         number = next(seen.numbers)
-        if not self.settings.record_clients:
-            address = agent = None
+        # For most requests this is all: what is_due says, without a call.
+        if (
+            seen.begun_at <= at < seen.due_at
+            and address in seen.addresses
+            and scopes is seen.last_scopes
+        ):
+            return False
         if not seen.is_due(at, address, scopes):
             return False
+        agent = environ.get("HTTP_USER_AGENT") if self._records_clients else None
         row = self._claim(pair, seen, number, scopes, at, address, agent)
         if row is not None:
-            self.lookup.record_row(row)
+            self._lookup.record_row(row)
         return row is not None
 
     def forget(self) -> None:
         """Forget all: in a fork, where the parent writes what it has counted."""
         self._seen.clear()
+        self._lookup.forget_uses()
 
     def _remember(self, pair: Pair) -> _Seen:
         if len(self._seen) >= MAX_PAIRS:
@@ -163,8 +168,8 @@ class UseRecorder:
         try:
             if number <= mark or not seen.is_due(at, address, scopes):
                 return None
-            is_new = seen.begun_at is None
-            seen.write(at, self.settings.last_used_step or _NO_TIME, address, scopes)
+            is_new = seen.is_new
+            seen.write(at, self._step, address, scopes)
             uses = number - mark
             mark = number
         finally:
@@ -205,7 +210,6 @@ _recorders: weakref.WeakSet[UseRecorder] = weakref.WeakSet()
 def _forget_uses_of_parent() -> None:
     for recorder in list(_recorders):
         recorder.forget()
-        recorder.lookup.forget_uses()
 
 
 if hasattr(os, "register_at_fork"):

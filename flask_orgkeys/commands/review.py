@@ -26,9 +26,10 @@ from .output import minute, print_table, printing_json_list
 @click.option("--csv", "as_csv", is_flag=True, help="Print CSV.")
 @as_json
 def events(organization: str | None, since: str | None, as_csv: bool, as_json: bool) -> None:
-    """Show the audit record, newest first.
+    """Print the audit record, newest first.
 
-    That of ORGANIZATION, or of every organisation."""
+    Of ORGANIZATION, its name in URLs, or of every organisation.
+    """
     if as_csv and as_json:
         raise click.UsageError("--csv and --json exclude each other.")
     state = state_of()
@@ -49,12 +50,11 @@ def events(organization: str | None, since: str | None, as_csv: bool, as_json: b
 @click.argument("organization", required=False)
 @as_json
 def review(organization: str | None, as_json: bool) -> None:
-    """Name the keys that deserve a look.
+    """List the keys that deserve a look.
 
-    Those of ORGANIZATION, or of every organisation.
-
-    That are those unused for 90 days, without expiration, with scopes that they never needed, ended
-    but still called, or replaced by a rotation and still called by their old secret.
+    Of ORGANIZATION, its name in URLs, or of every organisation: those that are unused for 90 days,
+    do not expire, hold scopes that they never needed, have ended but are still called, or are still
+    called with their old secret.
     """
     state, now = state_of(), datetime.now(UTC)
     found = reviewed(state.keys, _organization_id(state, organization), now)

@@ -92,9 +92,9 @@ def _note_accepted(state: AppState, carrier: Request, outcome: Accepted) -> None
 
 
 def write_uses(state: AppState) -> None:
-    """Have the uses of the current request written as soon as that delays nobody."""
+    """Have the uses written as soon as that delays nobody."""
     state.authenticator.lookup.write_now()
-    if _is_in_older_app_context():
+    if has_request_context() and _is_in_older_app_context():
         request_tearing_down.connect(_write_waiting_uses, state.authenticator.app)
 
 

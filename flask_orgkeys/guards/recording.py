@@ -29,24 +29,24 @@ def note_accepted(
     :param scopes: those that the guard demands.
     :param guarded: the guarded view.
     """
-    endpoint = carrier.endpoint
-    if endpoint is None or not state.recorder.is_on:
+    rule = carrier.url_rule
+    recorder = state.recorder
+    if rule is None or not recorder.is_on:
         return
-    known = state.last_guards.get(guarded)
-    if known is None:
-        known = state.last_guards.setdefault(guarded, {})
-    place = (endpoint, carrier.method)
-    is_last = known.get(place)
+    endpoint: str = rule.endpoint
+    is_last = state.last_guards.get((endpoint, carrier.method, guarded))
     if is_last is None:
-        view = state.authenticator.app.view_functions.get(endpoint)
-        is_last = known[place] = _is_last(guarded, view, carrier.method)
+        is_last = _is_last(state, endpoint, carrier.method, guarded)
     if outcome.demanded:
         scopes = tuple(dict.fromkeys((*outcome.demanded, *scopes)))
     if not is_last:
         outcome.demanded = scopes
     elif not outcome.is_noted:
         outcome.is_noted = True
-        _note(state, carrier, outcome, (outcome.key_id, endpoint, ACCEPTED), scopes)
+        pair = (outcome.key_id, endpoint, ACCEPTED)
+        is_due = recorder.note(pair, scopes, outcome.at, carrier.remote_addr, carrier.environ)
+        if is_due or outcome.has_use:
+            write_uses(state)
 
 
 def note_refused(
@@ -60,38 +60,32 @@ def note_refused(
 
     :param scopes: those that the guard demands.
     """
-    code, endpoint = reason.problem_code, carrier.endpoint
-    if code in _OUTCOMES and outcome.key_id is not None and endpoint is not None:
-        _note(state, carrier, outcome, (outcome.key_id, endpoint, code), scopes)
-
-
-def _note(
-    state: AppState,
-    carrier: Request,
-    outcome: Accepted | Rejected,
-    pair: tuple[str, str, str],
-    scopes: tuple[str, ...],
-) -> None:
-    agent = carrier.environ.get("HTTP_USER_AGENT")
+    code = reason.problem_code
+    rule = carrier.url_rule
+    if code not in _OUTCOMES or rule is None or not state.recorder.is_on:
+        return
+    key_id = outcome.key_id
     at = outcome.at
-    is_due = (
-        state.recorder.is_on
-        and at is not None
-        and state.recorder.note(pair, scopes, at, carrier.remote_addr, agent)
-    )
+    if key_id is None or at is None:
+        return
+    pair = (key_id, rule.endpoint, code)
+    is_due = state.recorder.note(pair, scopes, at, carrier.remote_addr, carrier.environ)
     if is_due or (isinstance(outcome, Accepted) and outcome.has_use):
         write_uses(state)
 
 
-def _is_last(guarded: Any, view: Any, method: str) -> bool:
+def _is_last(state: AppState, endpoint: str, method: str, guarded: Any) -> bool:
     """Tell whether no guard comes after one, as far as the registered view function shows."""
-    if hasattr(getattr(guarded, "__wrapped__", None), GUARD):
-        return False
-    with_guards = [
-        list(_chain(layer)) for layer in layers_of(view, method) if hasattr(layer, GUARD)
-    ]
-    # One that is no part of the view, such as a before_request function, comes before it.
-    return not with_guards or guarded in with_guards[-1]
+    view = state.authenticator.app.view_functions.get(endpoint)
+    layers = [list(_chain(layer)) for layer in layers_of(view, method) if hasattr(layer, GUARD)]
+    if not any(guarded in layer for layer in layers):
+        # One that is no part of the view, such as a before_request function, comes before it. It
+        # is not remembered, for it may be made within a request.
+        return not layers
+    has_inner = hasattr(getattr(guarded, "__wrapped__", None), GUARD)
+    is_last = guarded in layers[-1] and not has_inner
+    state.last_guards[endpoint, method, guarded] = is_last
+    return is_last
 
 
 def _chain(function: Any) -> Iterator[Any]:

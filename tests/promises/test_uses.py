@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 from datetime import UTC, datetime, timedelta
+from time import perf_counter
 from typing import Any
 
 import pytest
@@ -13,12 +15,14 @@ from flask import abort
 from flask.views import MethodView
 
 from flask_orgkeys import current_key, require_key, require_scope
+from flask_orgkeys.authentication.drivers import SQLite
 
 from .. import databases
 from ..conftest import MakeHost
 from ..host import Host, bearer, with_wrong_secret
 from .hooks import write
-from .outside import connection_of_another_process
+from .outside import connection_of_another_process, url_of
+from .test_last_used import SOON_SECONDS, locked
 
 NOW = datetime(2031, 5, 6, 7, 8, 9, 123456, tzinfo=UTC)
 
@@ -339,3 +343,124 @@ def test_use_of_a_key_that_is_deleted_meanwhile_holds_up_no_other(host: Host) ->
     host.client().get("/api/whoami", headers=bearer(other_token))
     assert uses_of(host, key_id) == []
     assert noted(host, other_id) == {("whoami", "accepted"): 1}
+
+
+@of_files_and_servers
+@pytest.mark.parametrize("path", ["/api/deploy", "/api/publish-and-deploy"])
+def test_lock_held_elsewhere_delays_no_request_and_loses_no_row(any_host: Host, path: str) -> None:
+    token, key_id = any_host.issue()
+    other_token, _ = any_host.issue()
+    client = any_host.client()
+    with locked(any_host):
+        started = perf_counter()
+        for _ in range(3):
+            client.post(path, headers=bearer(token))
+        assert perf_counter() - started < SOON_SECONDS
+        assert uses_of(any_host, key_id) == []
+    client.get("/api/whoami", headers=bearer(other_token))
+    ((_, uses),) = noted(any_host, key_id).items()
+    assert uses == 1
+
+
+@of_files_and_servers
+def test_pool_of_one(new_host: MakeHost, any_database_url: str) -> None:
+    """Also if the host's session has the one connection, as its loader does here."""
+    options = {"pool_size": 1, "max_overflow": 0, "pool_timeout": 20}
+    host = new_host(any_database_url, config={"SQLALCHEMY_ENGINE_OPTIONS": options})
+    token, key_id = host.issue()
+    started = perf_counter()
+    for path in ("/api/o/acme/deployments", "/api/o/beta/deployments", "/api/deploy"):
+        host.client().post(path, headers=bearer(token))
+    assert perf_counter() - started < SOON_SECONDS * 3
+    assert len(uses_of(host, key_id)) == 3
+
+
+def test_database_that_takes_no_change(host: Host) -> None:
+    token, key_id = host.issue()
+    url = f"sqlite:///file:{url_of(host).database}?mode=ro&uri=true"
+    with host.sibling(SQLALCHEMY_DATABASE_URI=url) as reader:
+        started = perf_counter()
+        for _ in range(3):
+            answer = reader.client().get("/api/whoami", headers=bearer(token))
+            assert answer.status_code == 200
+        assert perf_counter() - started < SOON_SECONDS
+    assert uses_of(host, key_id) == []
+
+
+@pytest.mark.parametrize("path", ["/api/deploy", "/api/publish-and-deploy"])
+def test_many_requests_write_once_a_step(
+    host: Host, path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A last use and its row are one transaction."""
+    writes: list[int] = []
+    written = SQLite.write
+
+    def count(driver: Any, connection: Any, calls: Any) -> None:
+        writes.append(len(calls))
+        written(driver, connection, calls)
+
+    monkeypatch.setattr(SQLite, "write", count)
+    token, key_id = host.issue()
+    client = host.client()
+    for seconds in (0, 60):
+        with time_machine.travel(NOW + timedelta(seconds=seconds), tick=False):
+            for _ in range(200):
+                client.post(path, headers=bearer(token))
+    # The first row of a key is also checked against the bound.
+    assert writes == [3, 2]
+    ((_, uses),) = noted(host, key_id).items()
+    assert uses == 201
+
+
+class Cut(BaseException):
+    """A timeout of the host's in the middle of a write."""
+
+
+@pytest.mark.parametrize("is_committed", [True, False])
+def test_write_that_is_cut_short_counts_no_use_twice(
+    host: Host, monkeypatch: pytest.MonkeyPatch, is_committed: bool
+) -> None:
+    written = SQLite.write
+
+    def cut(driver: Any, connection: Any, calls: Any) -> None:
+        monkeypatch.setattr(SQLite, "write", written)
+        if is_committed:
+            written(driver, connection, calls)
+        raise Cut
+
+    token, key_id = host.issue()
+    client = host.client()
+    monkeypatch.setattr(SQLite, "write", cut)
+    with pytest.raises(Cut):
+        client.get("/api/whoami", headers=bearer(token))
+    other_token, _ = host.issue()
+    client.get("/api/whoami", headers=bearer(other_token))
+    assert noted(host, key_id) == {("whoami", "accepted"): 1}
+
+
+@pytest.mark.parametrize("any_database_url", databases.ONE_OF_EACH, indirect=True)
+def test_several_processes_count_nothing_twice(any_host: Host) -> None:
+    token, key_id = any_host.issue()
+    host = any_host
+    # A use that waits to be written is the parent's: its children forget it.
+    with locked(host):
+        host.client().get("/api/whoami", headers=bearer(token))
+        host.client().get("/api/whoami", headers=bearer(token))
+    pids = []
+    for _ in range(3):
+        pid = os.fork()
+        if pid == 0:
+            status = 1
+            try:
+                client = host.client()
+                for _ in range(5):
+                    client.get("/api/deploy", headers=bearer(token))
+                status = 0
+            finally:
+                os._exit(status)
+        pids.append(pid)
+    assert [os.waitpid(pid, 0)[1] for pid in pids] == [0, 0, 0]
+    host.client().get("/api/deploy", headers=bearer(token))
+    found = noted(host, key_id)
+    assert found["whoami", "accepted"] <= 2
+    assert 1 <= found["deploy_anywhere", "accepted"] <= 16
