@@ -88,20 +88,32 @@ class KeyTable:
         selected = [column for column, _ in columns]
         select = Statement(sa.select(*selected).where(key.id == key_id), dialect)
         self._sql, parameters = select.call({"key_id": ""})
+        within = sa.select(*selected, sa.literal_column(self.driver.sees_past))
+        self._sql_within, _ = Statement(within.where(key.id == key_id), dialect).call(
+            {"key_id": ""}
+        )
         self._is_positional = isinstance(parameters, tuple)
 
     def read_apart(
         self, connection: Any, key_id: str, kept: Kept | None = None
     ) -> StoredKey | None:
         """Read a key on a driver's connection with no transaction open, and open none."""
-        return self._stored_key(self.driver.read_apart(connection, self._select(key_id), kept))
+        call = self._call(self._sql, key_id)
+        return self._stored_key(self.driver.read_apart(connection, call, kept))
 
-    def read_within(self, connection: Any, key_id: str) -> StoredKey | None:
-        """Read a key within the transaction on a driver's connection."""
-        return self._stored_key(self.driver.read_within(connection, self._select(key_id)))
+    def read_within(self, connection: Any, key_id: str) -> tuple[StoredKey | None, bool]:
+        """Read a key within the transaction on a driver's connection.
 
-    def _select(self, key_id: str) -> Call:
-        return self._sql, (key_id,) if self._is_positional else {"key_id": key_id}
+        :return: the key, and whether the transaction may see the past.
+        """
+        row = self.driver.read_within(connection, self._call(self._sql_within, key_id))
+        if row is None:
+            return None, False
+        *values, sees_past = row
+        return self._stored_key(values), bool(sees_past)
+
+    def _call(self, sql: str, key_id: str) -> Call:
+        return sql, (key_id,) if self._is_positional else {"key_id": key_id}
 
     def _stored_key(self, row: Sequence[Any] | None) -> StoredKey | None:
         if row is None:

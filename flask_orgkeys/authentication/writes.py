@@ -11,11 +11,14 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 
 import sqlalchemy as sa
 
+from .drivers import BrokenConnection
+from .loan import give_back_broken
 from .statement import Statement
 from .use_rows import Pair, UseRow, UseStatements
 
 if TYPE_CHECKING:
     from sqlalchemy.engine.interfaces import Dialect
+    from sqlalchemy.pool import ConnectionPoolEntry
 
     from ..keys.models import Models
     from .drivers import Call, Driver
@@ -103,15 +106,31 @@ class PendingUses:
         """Whether there are uses to be written, and none of them failed a moment ago."""
         return bool(self._unwritten or self._unwritten_rows) and monotonic() >= self.retry_at
 
-    def write(self, connection: Any, _record: Any = None) -> None:
+    def write_at_checkin(self, connection: Any, entry: ConnectionPoolEntry) -> None:
+        """Write uses on a connection that is given back.
+
+        Listens to the engine's pool. A pool whose listener raises forgets the connection's place,
+        and after as many requests that were cut short as it has places, it has none for anybody.
+        So the connection is given back here before the exception is raised on.
+        """
+        if connection is None or not self.is_write_due:
+            return
+        try:
+            self.write(connection)
+        except BrokenConnection as error:
+            entry.invalidate(error)
+        except BaseException as error:
+            give_back_broken(entry, error if self.driver.can_replace(connection) else None)
+            raise
+
+    def write(self, connection: Any) -> None:
         """Write uses on a driver's connection; rather than wait or fail, leave them for later.
 
-        Listens to the engine's pool, which calls it with every connection that is given back.
         Takes no lock, so that a fork cannot leave it locked: each use is taken out by one thread.
+
+        :raises BaseException: any but an error of the driver's. The connection is to be closed.
         """
-        if not self.is_write_due:
-            return
-        if connection is None or self.driver.is_idle(connection) is False:
+        if not self.is_write_due or self.driver.is_idle(connection) is False:
             return
         # The latest on its own, so that an older one, of a row still locked, does not hold it up.
         for at_most in (1, MAX_USES_AT_ONCE):
@@ -123,16 +142,18 @@ class PendingUses:
             calls += [call for row in rows for call in self._use_statements.calls(row)]
             try:
                 self.driver.write(connection, calls)
-            except Exception as error:
-                logger.debug("uses of keys are not written yet: %s", error)
-                for use in uses:
-                    self._unwritten.setdefault((use.key_id, use.digest), use)
-                self._keep_rows(rows, error)
-                self.retry_at = monotonic() + RETRY_SECONDS
-                return
             except BaseException as error:
-                self._keep_rows(rows, error)
-                raise
+                self._keep(uses, rows, error)
+                if not isinstance(error, self.driver.error):
+                    raise
+                logger.debug("uses of keys are not written yet: %s", error)
+                return
+
+    def _keep(self, uses: list[Use], rows: list[UseRow], error: BaseException) -> None:
+        for use in uses:
+            self._unwritten.setdefault((use.key_id, use.digest), use)
+        self._keep_rows(rows, error)
+        self.retry_at = monotonic() + RETRY_SECONDS
 
     def _keep_rows(self, rows: list[UseRow], error: BaseException) -> None:
         """Keep rows that could not be written. Only if the database says so it has not counted

@@ -82,13 +82,10 @@ def organization_id_of(state: AppState, slug: str) -> Any:
     return organization.id
 
 
-def commit(change: Callable[[], T], retries: int = 2) -> T:
-    """Make a change and commit it; a wrong argument ends the command with a message.
-
-    :param retries: the most times that it is made again after a conflict.
-    """
+def commit(change: Callable[[], T]) -> T:
+    """Make a change and commit it; a wrong argument ends the command with a message."""
     try:
-        return committed(state_of().host.session, change, retries)
+        return committed(state_of().host.session, change)
     except ValueError as error:
         raise click.ClickException(str(error)) from error
 

@@ -8,11 +8,13 @@ from pathlib import Path
 
 import click
 
+from .. import tokens
 from ..errors import KeyEnded, KeyNotFound, RotationConflict
-from ..keys.database import is_conflict
+from ..keys import rotation
 from ..keys.document import document
+from ..keys.events import Actor
 from ..keys.models import ApiKey
-from ..keys.rotation import ends_oldest
+from ..keys.rotation import ends_oldest, marker_of
 from ..keys.times import is_past
 from ..management import management
 from ..state import AppState, state_of
@@ -46,36 +48,44 @@ def rotate(
     by: str | None,
     as_json: bool,
 ) -> None:
-    """Give a key of ORGANIZATION, as its URL names it, a new secret.
+    """Give a key of ORGANIZATION a new secret, and print it once.
 
-    KEY_ID is the key's id, or its start as the pages show it. Prints the new key alone on standard
-    output. It is not shown again; if it is lost before its first use, rotate again.
+    ORGANIZATION is the organisation's name in URLs. KEY_ID is the key's id, or its start as the
+    pages show it. The key stands alone on standard output. If it is lost before its first use,
+    rotate again.
     """
-    state, actor = state_of(), by or login_name()
+    state = state_of()
     length = _overlap(state, overlap)
     expires_at = expires_at_of(state, expires_in)
     organization_id = organization_id_of(state, organization)
     key = key_of(state, organization, organization_id, key_id)
+    key_id = key.id
     if ends_oldest(key, datetime.now(UTC)):
         click.echo(OLDEST_ENDS, err=True)
+    actor = Actor.of(by or login_name())
+    shown = marker_of(key.rotated_at)
+    # Once for all retries: the first has printed it.
+    token = tokens.generate(state.settings.prefix, key_id)
 
     def rotate_and_write() -> ApiKey:
-        issued = management.rotate_key(
-            organization_id, key.id, overlap=length, expires_at=expires_at, rotated_by=actor
+        issued = rotation.rotate(
+            state.keys,
+            organization_id,
+            key_id,
+            overlap=length,
+            expires_at=expires_at,
+            actor=actor,
+            after=shown,
+            token=token,
         )
         write(issued_text(issued, state, as_json))
         return issued.key
 
     try:
         with secret_output(output, unless="the key was not rotated") as write:
-            # Once, for each time makes another secret.
-            rotated = commit(rotate_and_write, retries=0)
+            rotated = commit(rotate_and_write)
     except (KeyEnded, KeyNotFound, RotationConflict) as error:
         raise click.ClickException(str(error)) from error
-    except Exception as error:
-        if is_conflict(error):
-            raise click.ClickException(str(RotationConflict(key_id))) from error
-        raise
     click.echo(_summary(rotated), err=True)
 
 
@@ -85,9 +95,10 @@ def rotate(
 @by
 @as_json
 def end_previous(organization: str, key_id: str, by: str | None, as_json: bool) -> None:
-    """End the secret before the last rotation of a key of ORGANIZATION, as its URL names it.
+    """End the secret before the last rotation of a key of ORGANIZATION.
 
-    KEY_ID is the key's id, or its start as the pages show it.
+    ORGANIZATION is the organisation's name in URLs. KEY_ID is the key's id, or its start as the
+    pages show it.
     """
     state, actor = state_of(), by or login_name()
     organization_id = organization_id_of(state, organization)

@@ -25,7 +25,7 @@ from flask_wtf import CSRFProtect
 from werkzeug.test import TestResponse
 
 from flask_orgkeys import revocation, signals, tokens
-from flask_orgkeys.keys.store import Store
+from flask_orgkeys.keys.locks import Locks
 from flask_orgkeys.leaks import FORMATS, key_pattern, scan_rule
 
 from ..conftest import MakeHost
@@ -281,16 +281,16 @@ def test_a_secret_that_moves_up_meanwhile_ends_alone(
     open_host: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     old, key_id = open_host.issue()
-    lock = Store.lock_if_sqlite
+    lock = Locks.hold_sqlite
     new = []
 
-    def rotate_first(store: Store) -> None:
+    def rotate_first(locks: Locks) -> None:
         monkeypatch.undo()
         with ThreadPoolExecutor(1) as executor:
             new.append(executor.submit(rotate, open_host, key_id).result(timeout=20))
-        lock(store)
+        lock(locks)
 
-    monkeypatch.setattr(Store, "lock_if_sqlite", rotate_first)
+    monkeypatch.setattr(Locks, "hold_sqlite", rotate_first)
     assert present(open_host, old).status_code == 200
 
     assert [answer(open_host, token) for token in (old, *new)] == ["rotated_key", 200]

@@ -406,6 +406,18 @@ def test_use_of_a_locked_row_holds_up_no_other(any_host: Host) -> None:
     assert last_used_at(any_host, locked_id) is not None
 
 
+@pytest.mark.parametrize("prepare_threshold", [0, 1, None])
+def test_host_that_prepares_every_statement(
+    new_host: MakeHost, postgresql_url: str, prepare_threshold: int | None
+) -> None:
+    options = {"connect_args": {"prepare_threshold": prepare_threshold}}
+    host = new_host(postgresql_url, config={"SQLALCHEMY_ENGINE_OPTIONS": options})
+    for _ in range(3):
+        token, key_id = host.issue()
+        assert host.client().get("/api/whoami", headers=bearer(token)).status_code == 200
+        assert last_used_at(host, key_id) is not None
+
+
 @pytest.mark.wall_clock
 @of_one_of_each
 def test_renewal_of_a_digest_waits_as_little(any_host: Host) -> None:

