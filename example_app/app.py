@@ -13,6 +13,9 @@ from flask_login import current_user
 from sqlalchemy import event, exc, select
 from werkzeug.exceptions import HTTPException, ServiceUnavailable
 
+from flask_orgkeys import holder
+
+from . import mailbox
 from .api import api
 from .extensions import csrf, db, login_manager, orgkeys
 from .models import Organization, User, as_utc
@@ -57,9 +60,11 @@ def create_app(config: Mapping[str, Any] | None = None) -> Flask:
     # Not as a context processor, which would ask the database for the user on error pages too.
     login_manager.init_app(app, add_context_processor=False)
     orgkeys.init_app(app)
+    mailbox.connect(app)
 
     app.register_blueprint(pages)
     app.register_blueprint(api)
+    app.register_blueprint(holder.blueprint, url_prefix="/api/key")
     app.register_blueprint(orgkeys.blueprint, url_prefix="/o/<org_slug>/api-keys")
     app.register_error_handler(HTTPException, answer_error)
     app.register_error_handler(exc.OperationalError, answer_outage)

@@ -11,7 +11,7 @@ from werkzeug.serving import make_server
 from .app import create_app
 from .extensions import db, orgkeys
 from .models import Organization
-from .seed import PASSWORD, USERS
+from .seed import PASSWORD, USERS, seed_example_keys
 
 HOST = "127.0.0.1"
 KEY_NAME = "Demo pipeline"
@@ -26,6 +26,7 @@ def main(port: int) -> None:
     # Bound first: where the port is taken, the key of the demo that runs there stays alive.
     server = make_server(HOST, port, app, threaded=True)
     with app.app_context():
+        seed_example_keys()
         token = issue_demo_key()
     click.echo(welcome(f"http://{HOST}:{server.port}", token))
     server.serve_forever()

@@ -12,6 +12,7 @@ from werkzeug.security import check_password_hash, generate_password_hash
 
 from .extensions import db, login_manager
 from .forms import LoginForm, OrganizationForm
+from .mailbox import mails_of
 from .models import AppVersion, Deployment, Membership, Organization, Project, User
 
 if TYPE_CHECKING:
@@ -129,6 +130,17 @@ def members(org_slug: str) -> ResponseReturnValue:
     return render_template(
         "cockpit/members.html", organization=organization, memberships=memberships
     )
+
+
+@pages.get("/o/<org_slug>/settings/mailbox")
+def mailbox(org_slug: str) -> ResponseReturnValue:
+    """The Mailbox tab, for administrators."""
+    membership = _membership(org_slug)
+    if not membership.is_admin:
+        abort(403)
+    organization = membership.organization
+    mails = mails_of(organization)
+    return render_template("cockpit/mailbox.html", organization=organization, mails=mails)
 
 
 def _membership(org_slug: str) -> Membership:

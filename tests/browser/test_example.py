@@ -10,7 +10,7 @@ from flask import Flask
 from playwright.sync_api import Page, expect
 
 import example_app
-from example_app.seed import PASSWORD
+from example_app.seed import PASSWORD, seed_example_keys
 from tests.host import bearer
 
 from .conftest import OpenPage
@@ -91,6 +91,24 @@ def test_its_colours(cockpit_url: str, open_page: OpenPage, scheme: str) -> None
     expect(create_dialog(page)).to_be_visible()
     assert violations(page) == []
     page.goto(KEYS)
+    assert violations(page) == []
+    page.set_viewport_size({"width": 320, "height": 640})
+    assert sideways(page) <= 0
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_its_mailbox(
+    cockpit: Flask, cockpit_url: str, open_page: OpenPage, tmp_path: Path, scheme: str
+) -> None:
+    cockpit.config["COCKPIT_MAILBOX"] = str(tmp_path / "mailbox.jsonl")
+    page = open_page(None, base_url=cockpit_url, color_scheme=scheme)
+    sign_in(page, "ada@acme.example", "/o/acme/settings/mailbox")
+    assert violations(page) == []
+    with cockpit.app_context():
+        seed_example_keys()
+    assert cockpit.test_cli_runner().invoke(args=["orgkeys", "notify"]).exit_code == 0
+    page.get_by_role("link", name="Mailbox", exact=True).click()
+    expect(page.get_by_text("Grafana dashboard expires on")).to_be_visible()
     assert violations(page) == []
     page.set_viewport_size({"width": 320, "height": 640})
     assert sideways(page) <= 0

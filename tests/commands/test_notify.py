@@ -317,6 +317,8 @@ def test_notice_of_another_run_meanwhile_is_not_told(any_host: Host) -> None:
         assert notices.claim(store, farther, NOW) == []
         nearer = [replace(notice, days=1) for notice in found]
         assert notices.claim(store, nearer, NOW) == nearer
+        with_another_end = replace(nearer[1], ends_at=NOW + timedelta(days=20), days=30)
+        assert notices.claim(store, [nearer[0], with_another_end], NOW) == [with_another_end]
 
 
 def test_receiver_that_breaks_the_session_is_a_failure(host: Host) -> None:

@@ -92,6 +92,15 @@ def test_another_end_is_told_anew() -> None:
     assert kinds_and_days(replace(candidate, marks=marks)) == [(EXPIRING, 7)]
 
 
+@pytest.mark.parametrize(("told", "days"), [(1, None), (7, None), (30, 7)])
+def test_nearer_threshold_silences_the_farther(told: int, days: int | None) -> None:
+    """Also after the clock has stepped back."""
+    candidate = key(left=5)
+    assert candidate.expires_at is not None
+    marked = replace(candidate, marks={EXPIRING: Mark(candidate.expires_at, told)})
+    assert kinds_and_days(marked) == ([] if days is None else [(EXPIRING, days)])
+
+
 @given(created=seconds, left=seconds, days=thresholds, steps=st.lists(seconds, max_size=8))
 def test_whatever_the_clock_does_no_threshold_is_told_twice(
     created: timedelta, left: timedelta, days: tuple[int, ...], steps: list[timedelta]
