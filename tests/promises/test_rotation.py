@@ -302,7 +302,7 @@ def test_secret_is_in_one_body_alone(any_host: Host, caplog: pytest.LogCaptureFi
             client.get("/api/whoami", headers=bearer(new)),
             client.post("/api/key/rotate", headers=bearer(old)),
             client.get("/o/acme/api-keys?status=all"),
-            client.get(f"/o/acme/api-keys/{key_id}/revoke"),
+            client.get(f"/o/acme/api-keys/{key_id}/rotate"),
         ]
     assert first.get_data(as_text=True).count(secret) == 1
     assert secret not in str(first.headers)
