@@ -18,6 +18,7 @@ from .guards import current, startup
 from .host import Host, synchronous
 from .keys import models
 from .keys.models import make_models
+from .keys.organization_ids import check_type
 from .keys.store import Store
 from .management import Management
 from .pages import language, mount
@@ -110,6 +111,7 @@ class OrgKeys(Management):
                 "flask-orgkeys needs Flask-SQLAlchemy: call db.init_app(app), on the db that "
                 "OrgKeys(db) was given, before orgkeys.init_app(app)."
             )
+        check_type(self._models.key_table.c.organization_id.type)
         settings = Settings.from_config(app.config, app.name)
         for name, default in DEFAULTS.items():
             app.config.setdefault(f"ORGKEYS_{name}", default)

@@ -58,7 +58,7 @@ class Management:
             name=name,
             scopes=scopes,
             expires_at=expires_at,
-            actor=_actor(created_by),
+            actor=_actor("created_by", created_by),
             note=note,
             may_rotate_itself=may_rotate_itself,
             idempotency_key=idempotency_key,
@@ -128,15 +128,24 @@ class Management:
         *,
         status: str = "current",
         search: str = "",
+        scope: str | None = None,
+        created_by: str | None = None,
+        unused_since: datetime | None = None,
         expires_before: datetime | None = None,
     ) -> int:
-        """Return the number of keys that :meth:`list_keys` would return without a limit.
+        """Return the number of keys that :meth:`list_keys` would return without a limit. The
+        parameters are those of :meth:`list_keys`.
 
-        :param status: as for :meth:`list_keys`.
-        :param search: as for :meth:`list_keys`.
-        :param expires_before: as for :meth:`list_keys`.
+        :raises ValueError: as for :meth:`list_keys`.
         """
-        selection = Selection(status=status, search=search, expires_before=expires_before)
+        selection = Selection(
+            status=status,
+            search=search,
+            scope=scope,
+            created_by=created_by,
+            unused_since=unused_since,
+            expires_before=expires_before,
+        )
         return state_of().keys.count(organization_id, selection, now=datetime.now(UTC))
 
     def list_uses(self, organization_id: Any, key_id: str) -> Sequence[KeyUse]:
@@ -228,7 +237,7 @@ class Management:
 
         .. versionadded:: 0.1.0
         """
-        actor = _actor(updated_by)
+        actor = _actor("updated_by", updated_by)
         return updating.update(
             state_of().keys, organization_id, key_id, name=name, note=note, actor=actor
         )
@@ -273,7 +282,7 @@ class Management:
             key_id,
             overlap=overlap,
             expires_at=expires_at,
-            actor=_actor(rotated_by),
+            actor=_actor("rotated_by", rotated_by),
             after=after,
         )
 
@@ -304,7 +313,11 @@ class Management:
         .. versionadded:: 0.1.0
         """
         return rotation.end_previous(
-            state_of().keys, organization_id, key_id, actor=_actor(ended_by), after=after
+            state_of().keys,
+            organization_id,
+            key_id,
+            actor=_actor("ended_by", ended_by),
+            after=after,
         )
 
     def revoke_key(
@@ -318,7 +331,9 @@ class Management:
             and actor stay.
         :raises flask_orgkeys.errors.KeyNotFound: if the organisation has no such key.
         """
-        return ending.revoke(state_of().keys, organization_id, key_id, actor=_actor(revoked_by))
+        return ending.revoke(
+            state_of().keys, organization_id, key_id, actor=_actor("revoked_by", revoked_by)
+        )
 
     def revoke_keys(
         self,
@@ -338,7 +353,7 @@ class Management:
         """
         selection = Selection(created_by=created_by)
         return ending.revoke_all(
-            state_of().keys, organization_id, selection, actor=_actor(revoked_by)
+            state_of().keys, organization_id, selection, actor=_actor("revoked_by", revoked_by)
         )
 
     def revoke_keys_created_by(
@@ -351,7 +366,7 @@ class Management:
         """
         selection = Selection(created_by=_named(created_by))
         return ending.revoke_all(
-            state_of().keys, EVERY_ORGANIZATION, selection, actor=_actor(revoked_by)
+            state_of().keys, EVERY_ORGANIZATION, selection, actor=_actor("revoked_by", revoked_by)
         )
 
     def count_ended_keys(self, ended_before: datetime) -> int:
@@ -373,7 +388,9 @@ class Management:
         :return: the number of deleted rows; 0 when none is left.
         :raises ValueError: if the time has no zone or is yet to come, or the limit is under 1.
         """
-        return ending.prune(state_of().keys, ended_before, limit=limit, actor=_actor(pruned_by))
+        return ending.prune(
+            state_of().keys, ended_before, limit=limit, actor=_actor("pruned_by", pruned_by)
+        )
 
 
 management: Management = Management()
@@ -382,9 +399,10 @@ management: Management = Management()
 
 def _named(created_by: str) -> str:
     if not isinstance(created_by, str):
-        raise ValueError(f"created_by is a text, not {created_by!r}")
+        raise ValueError(f"created_by must be text, not {created_by!r}")
     return created_by
 
 
-def _actor(name: str | None) -> Actor:
-    return Actor.of(name, request.remote_addr if has_request_context() else None)
+def _actor(argument: str, name: str | None) -> Actor:
+    address = request.remote_addr if has_request_context() else None
+    return Actor.of(name, address, argument=argument)

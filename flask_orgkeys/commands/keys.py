@@ -13,9 +13,9 @@ import click
 
 from .. import tokens
 from ..config.settings import NEVER
-from ..keys.document import document
+from ..keys.document import document, use_document
 from ..keys.events import Actor
-from ..keys.models import ACTIVE, ApiKey
+from ..keys.models import ACTIVE, ApiKey, KeyUse
 from ..keys.redaction import public_id
 from ..keys.selection import CURRENT, STATUSES
 from ..keys.store import IssuedKey
@@ -142,17 +142,21 @@ def list_(
 @click.argument("key_id")
 @as_json
 def show(organization: str, key_id: str, as_json: bool) -> None:
-    """Show a key of ORGANIZATION.
+    """Show a key of ORGANIZATION, and its uses.
 
     ORGANIZATION is the organisation's name in URLs. KEY_ID is the key's id, or its start as the
     pages show it.
     """
     state = state_of()
-    key = key_of(state, organization, organization_id_of(state, organization), key_id)
+    organization_id = organization_id_of(state, organization)
+    key = key_of(state, organization, organization_id, key_id)
+    uses = management.list_uses(organization_id, key.id)
     if as_json:
-        print_json(document(key, state.settings))
+        found = [use_document(use) for use in uses]
+        print_json({**document(key, state.settings), "uses": found})
     else:
         print_key(key, state)
+        _print_uses(uses)
 
 
 @commands.command("revoke")
@@ -201,6 +205,25 @@ def print_key(key: ApiKey, state: AppState) -> None:
         if name.endswith("_at") or (name.endswith("_until") and text is not None):
             text = minute(getattr(key, name))
         click.echo(f"{name:<17}  {'-' if text is None else text}")
+
+
+def _print_uses(uses: Sequence[KeyUse]) -> None:
+    if not uses:
+        return
+    rows = [("LAST", "ENDPOINT", "OUTCOME", "SCOPES", "FROM", "AT LEAST")]
+    rows += [
+        (
+            minute(use.last_at),
+            use.endpoint,
+            use.outcome,
+            " ".join(use.scopes) or "-",
+            use.address or "-",
+            str(use.uses),
+        )
+        for use in uses
+    ]
+    click.echo()
+    print_table(rows)
 
 
 def _print_list(keys: Sequence[ApiKey], now: datetime) -> None:

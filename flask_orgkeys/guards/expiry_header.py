@@ -32,10 +32,8 @@ def announce_end(state: AppState, carrier: Request, outcome: Accepted | Rejected
     settings = state.settings
     if not settings.expiry_header or not isinstance(outcome, Accepted):
         return
-    ends_at, days = outcome.stored.expires_at, settings.notice_days[0]
-    if outcome.is_previous:
-        # A rotation ends it at the key's expiry at the latest.
-        ends_at = outcome.stored.previous_until
+    ends_at = _end_of_secret(outcome) if outcome.is_previous else outcome.stored.expires_at
+    days = settings.notice_days[0]
     # By whole days, which is cheap, for most keys end later. A day more on either side, for time
     # zones and the time of day.
     if ends_at is None or ends_at.toordinal() - time() // _DAY_SECONDS > days + _EPOCH + 2:
@@ -47,6 +45,12 @@ def announce_end(state: AppState, carrier: Request, outcome: Accepted | Rejected
     setattr(carrier, _ENDS_AT, ends_at)
     if not is_announced:
         after_this_request(_set_header)
+
+
+def _end_of_secret(outcome: Accepted) -> datetime | None:
+    """Return the end of the secret before the last rotation, or the key's if that is earlier."""
+    ends = outcome.stored.previous_until, outcome.stored.expires_at
+    return min((as_utc(ends_at) for ends_at in ends if ends_at is not None), default=None)
 
 
 def withdraw_end(carrier: Request) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from flask import Flask, request_started
 
+from ..keys.organization_ids import check_type
 from ..state import state_of
 from .csrf import let_keys_past_csrf
 from .endpoints import check_declared_scopes
@@ -24,6 +25,7 @@ def check_before_first_request(app: Flask) -> None:
 
 def _check_set_up(app: Flask, **_: Any) -> None:
     check_declared_scopes(app)
+    check_type(state_of(app).keys.models.key_table.c.organization_id.type)
     let_keys_past_csrf(app)
     _log_missing_functions(app)
     request_started.disconnect(_check_set_up, app)

@@ -9,14 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
-from .cleaning import LONGEST_SEARCH, fold, is_storable
+from .cleaning import LONGEST_SEARCH
 from .models import ACTIONS, KeyEvent
-from .organization_ids import EVERY_ORGANIZATION, LARGEST_INTEGER, can_hold, equals
+from .organization_ids import EVERY_ORGANIZATION, LARGEST_INTEGER, equals
 from .redaction import public_id
+from .texts import fold, is_storable
 from .times import to_utc
 
 if TYPE_CHECKING:
     from .store import Store
+
+ROWS_AT_ONCE = 500
 
 
 ROWS_AT_ONCE = 500
@@ -60,15 +63,22 @@ def list_events(
     """
     if offset < 0 or (limit is not None and limit < 0):
         raise ValueError("limit and offset must not be negative")
-    event = store.models.KeyEvent
     statement = (
-        sa.select(event)
-        .where(*_conditions(store, organization_id, filter_))
-        .order_by(event.occurred_at.desc(), event.id.desc())
+        _select(store, organization_id, filter_)
         .limit(None if limit is None else min(limit, LARGEST_INTEGER))
         .offset(min(offset, LARGEST_INTEGER))
     )
     return store.session.scalars(statement).all()
+
+
+def each_event(store: Store, organization_id: Any, filter_: EventFilter) -> Iterator[KeyEvent]:
+    """Give the events that :func:`list_events` returns, a few of them in memory at a time.
+
+    :param organization_id: also
+        :data:`~flask_orgkeys.keys.organization_ids.EVERY_ORGANIZATION`.
+    """
+    statement = _select(store, organization_id, filter_)
+    yield from store.session.scalars(statement.execution_options(yield_per=ROWS_AT_ONCE))
 
 
 def iterate_events(store: Store, organization_id: Any, filter_: EventFilter) -> Iterator[KeyEvent]:
@@ -91,6 +101,15 @@ def count_events(store: Store, organization_id: Any, filter_: EventFilter) -> in
     conditions = _conditions(store, organization_id, filter_)
     count = sa.select(sa.func.count()).select_from(store.models.KeyEvent).where(*conditions)
     return store.session.scalar(count) or 0
+
+
+def _select(store: Store, organization_id: Any, filter_: EventFilter) -> sa.Select[Any]:
+    event = store.models.KeyEvent
+    return (
+        sa.select(event)
+        .where(*_conditions(store, organization_id, filter_))
+        .order_by(event.occurred_at.desc(), event.id.desc())
+    )
 
 
 def _conditions(
@@ -132,6 +151,5 @@ def _matches(store: Store, organization_id: Any, text: str) -> sa.ColumnElement[
 def _is_of(store: Store, mapped: type[Any], organization_id: Any) -> list[sa.ColumnElement[bool]]:
     if organization_id is EVERY_ORGANIZATION:
         return []
-    if not can_hold(store.models.event_table.c.organization_id, organization_id):
-        raise ValueError(f"organization_id {organization_id!r} does not fit its column")
+    store.check_organization(organization_id)
     return [equals(mapped.organization_id, organization_id)]

@@ -7,7 +7,7 @@ from typing import Any
 
 from .. import tokens
 from ..config.settings import Settings
-from .models import ApiKey, KeyEvent
+from .models import ApiKey, KeyEvent, KeyUse
 
 
 def document(key: ApiKey, settings: Settings) -> dict[str, Any]:
@@ -43,6 +43,21 @@ def event_document(event: KeyEvent) -> dict[str, Any]:
         "actor": event.actor,
         "address": event.address,
         "details": event.details,
+    }
+
+
+def use_document(use: KeyUse) -> dict[str, Any]:
+    """Return a row of the record of uses, under the names of its attributes."""
+    return {
+        "key_id": use.key_id,
+        "endpoint": use.endpoint,
+        "outcome": use.outcome,
+        "scopes": list(use.scopes),
+        "first_at": timestamp(use.first_at),
+        "last_at": timestamp(use.last_at),
+        "address": use.address,
+        "agent": use.agent,
+        "uses": use.uses,
     }
 
 

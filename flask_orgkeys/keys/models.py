@@ -15,6 +15,8 @@ from sqlalchemy.orm.attributes import set_committed_value
 
 from ..errors import ConfigurationError
 from ..tokens import ID_LENGTH
+from .organization_ids import check_type
+from .texts import fold
 from .times import as_utc, is_past
 
 if TYPE_CHECKING:
@@ -41,6 +43,9 @@ KEY_ROTATED = "rotated"
 PREVIOUS_ENDED = "previous_ended"
 KEY_REVOKED = "revoked"
 KEY_PRUNED = "pruned"
+
+IDEMPOTENCY_KEY = "idempotency_key"
+"""The name of a pruned key's idempotency key in the details of its event."""
 ACTIONS = (KEY_CREATED, KEY_UPDATED, KEY_ROTATED, PREVIOUS_ENDED, KEY_REVOKED, KEY_PRUNED)
 
 
@@ -229,6 +234,7 @@ def make_models(
     for mapped in (key_class, event_class, use_class, notice_class):
         _read_times_as_utc(mapped)
     _keep_revoked(key_class)
+    _keep_folded(key_class)
     limit_table = _limit_table(db, column_of, bind_key)
     return Models(key_class, event_class, use_class, notice_class, limit_table)
 
@@ -266,6 +272,7 @@ def _organization_column_maker(organization: Any) -> Any:
             f'OrgKeys(organization={organization!r}): write "table.column" of the organisation '
             "table, or a SQLAlchemy type such as String(64)."
         )
+    check_type(column_type)
     if isinstance(column_type, sa.String) and not column_type.collation:
         if column_type.length is None:
             raise ConfigurationError(
@@ -374,7 +381,8 @@ def _limit_table(db: SQLAlchemy, column_of: Any, bind_key: str | None) -> sa.Tab
 def _map(db: SQLAlchemy, name: str, base: type[Any], table: sa.Table) -> type[Any]:
     # Not a subclass of ``db.Model``: the host's base may be a dataclass, or have columns, a
     # constructor or methods of its own.
-    mapped = type(name, (base, Model), {"__doc__": base.__doc__, "__table__": table, "__fsa__": db})
+    members = {"__doc__": base.__doc__, "__table__": table, "__fsa__": db}
+    mapped = type(name, (base, Model), {**members, "metadata": table.metadata})
     host_base: Any = db.Model
     host_base.registry.map_imperatively(mapped, table)
     return mapped
@@ -403,3 +411,12 @@ def _keep_revoked(mapped: type[Any]) -> None:
 
     revoked_at: Any = mapped.revoked_at
     event.listen(revoked_at, "set", refuse_another, active_history=True)
+
+
+def _keep_folded(mapped: type[Any]) -> None:
+    def fold_name(key: Any, name: Any, _before: Any, _initiator: object) -> None:
+        if isinstance(name, str):
+            key.folded_name = fold(name)
+
+    name: Any = mapped.name
+    event.listen(name, "set", fold_name)

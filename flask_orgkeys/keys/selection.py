@@ -14,9 +14,10 @@ from sqlalchemy.sql.functions import FunctionElement
 
 from .. import tokens
 from ..config.scopes import is_scope_token
-from .cleaning import LONGEST_SEARCH, clean_actor, fold, is_storable
+from .cleaning import LONGEST_SEARCH, clean_actor
 from .models import ACTIVE, EXPIRED, REVOKED, ApiKey
 from .redaction import public_id, without_secret
+from .texts import fold, is_storable
 from .times import to_utc
 
 CURRENT = "current"
@@ -58,7 +59,7 @@ class Selection:
             raise ValueError(f"sort is one of {', '.join(SORTS)}, not {self.sort!r}")
         if self.scope is not None and not is_scope_token(self.scope):
             raise ValueError(f"{self.scope!r} is no scope name")
-        clean_actor(self.created_by)
+        clean_actor(self.created_by, "created_by")
         for name in ("unused_since", "expires_before"):
             if getattr(self, name) is not None:
                 to_utc(getattr(self, name), name)

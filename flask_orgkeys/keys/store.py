@@ -16,11 +16,11 @@ import sqlalchemy as sa
 
 from .. import signals, tokens
 from ..errors import KeyLimitReached, ReplayedCreation
-from .cleaning import check_idempotency_key, clean_name, clean_note, clean_scopes, fold
+from .cleaning import check_idempotency_key, clean_name, clean_note, clean_scopes
 from .events import Actor
 from .locks import Locks
-from .models import ACTIVE, KEY_CREATED, ApiKey, Models
-from .organization_ids import EVERY_ORGANIZATION, LARGEST_INTEGER, can_hold, equals
+from .models import ACTIVE, IDEMPOTENCY_KEY, KEY_CREATED, KEY_PRUNED, ApiKey, Models
+from .organization_ids import EVERY_ORGANIZATION, LARGEST_INTEGER, check_id, check_new_id, equals
 from .selection import Selection
 from .times import to_utc
 
@@ -67,6 +67,20 @@ class Store:
     def locks(self) -> Locks:
         return Locks(self.session, self.models, self.settings)
 
+    def check_organization(self, organization_id: Any) -> None:
+        """Check the id of an organisation, in every function that takes one.
+
+        :raises ValueError: if the column cannot hold it.
+        """
+        check_id(self._organization_column, organization_id, self._dialect())
+
+    @property
+    def _organization_column(self) -> sa.Column[Any]:
+        return self.models.key_table.c.organization_id
+
+    def _dialect(self) -> sa.Dialect:
+        return self.session.get_bind(mapper=self.models.ApiKey).dialect
+
     def create(
         self,
         organization_id: Any,
@@ -91,10 +105,7 @@ class Store:
         :raises KeyLimitReached: at ``ORGKEYS_MAX_KEYS`` live keys.
         :raises ReplayedCreation: if the idempotency key has made a key already.
         """
-        if organization_id is None:
-            raise ValueError("organization_id is None: flush the organisation before its key")
-        if not can_hold(self.models.key_table.c.organization_id, organization_id):
-            raise ValueError(f"organization_id {organization_id!r} does not fit its column")
+        check_new_id(self._organization_column, organization_id, self._dialect())
         name = clean_name(name)
         note = clean_note(note)
         held = clean_scopes(scopes, self.settings)
@@ -111,7 +122,6 @@ class Store:
             id=token.id,
             organization_id=organization_id,
             name=name,
-            folded_name=fold(name),
             scopes=held,
             digest=tokens.digest(token.secret, self.settings.peppers),
             created_at=now,
@@ -130,6 +140,7 @@ class Store:
 
     def get(self, organization_id: Any, key_id: str) -> ApiKey | None:
         """Return a key of the organisation, or ``None``."""
+        self.check_organization(organization_id)
         if not isinstance(key_id, str) or not _KEY_ID.fullmatch(key_id):
             return None
         key: ApiKey | None = self.session.scalar(
@@ -138,13 +149,20 @@ class Store:
         return key
 
     def find_replayed(self, organization_id: Any, idempotency_key: str) -> str | None:
-        """Return the id of the key that a form has made, or ``None``."""
+        """Return the id of the key that a form has made, pruned or not, or ``None``."""
+        check_idempotency_key(idempotency_key)
         key = self.models.ApiKey
-        key_id: str | None = self.session.scalar(
-            sa.select(key.id).where(
-                self.is_of(organization_id), key.idempotency_key == idempotency_key
-            )
+        event = self.models.KeyEvent
+        of_key = sa.select(key.id).where(
+            self.is_of(organization_id), key.idempotency_key == idempotency_key
         )
+        form = event.details[IDEMPOTENCY_KEY].as_string()
+        of_pruned = sa.select(event.key_id).where(
+            equals(event.organization_id, organization_id),
+            event.action == KEY_PRUNED,
+            form == idempotency_key,
+        )
+        key_id: str | None = self.session.scalar(of_key) or self.session.scalar(of_pruned)
         return key_id
 
     def select(
@@ -180,6 +198,7 @@ class Store:
         return self.is_of(organization_id), self.models.ApiKey.id == key_id
 
     def is_of(self, organization_id: Any) -> sa.ColumnElement[bool]:
+        self.check_organization(organization_id)
         return equals(self.models.ApiKey.organization_id, organization_id)
 
     def _refuse_replay(self, organization_id: Any, idempotency_key: str) -> None:

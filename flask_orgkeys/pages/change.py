@@ -13,15 +13,17 @@ from .access import Visit, administered_organization
 T = TypeVar("T")
 
 
-def committed_change(visit: Visit, change: Callable[[], T], *, lock: Callable[[], object]) -> T:
-    """Make a change and commit it, if the user still has the permission once it has its locks.
+def committed_change(visit: Visit, change: Callable[[], T], *, key_id: str | None = None) -> T:
+    """Make a change in the host's session and commit it, if the user still has the permission once
+    the change has its locks.
 
-    :param lock: takes the locks that the change waits for.
+    :param key_id: the key to change; ``None`` for a new one.
     """
+    state = state_of()
+    locks = state.keys.locks
+    organization_id = visit.organization.id
+    lock = partial(locks.hold_creations, organization_id)
+    if key_id is not None:
+        lock = partial(locks.hold_key, organization_id, key_id)
     ask = partial(administered_organization, visit.slug)
-    return committed_if(state_of().host.session, change, lock=lock, ask=ask)
-
-
-def lock_of(visit: Visit, key_id: str) -> Callable[[], object]:
-    """Return the lock on a key of the organisation that is visited."""
-    return partial(state_of().keys.locks.hold_key, visit.organization.id, key_id)
+    return committed_if(state.host.session, change, lock=lock, ask=ask)

@@ -11,7 +11,7 @@ from ..keys.models import ApiKey
 from ..management import management
 from ..state import state_of
 from .access import Visit, actor
-from .change import committed_change, lock_of
+from .change import committed_change
 from .forms import EditKeyForm, PlainForm
 from .insight import insight_of
 from .language import gettext
@@ -40,7 +40,7 @@ def update(visit: Visit, key_id: str) -> Any:
             lambda: management.update_key(
                 organization_id, key_id, name=name, note=note, updated_by=actor()
             ),
-            lock=lock_of(visit, key_id),
+            key_id=key_id,
         )
     except KeyNotFound:
         abort(404)

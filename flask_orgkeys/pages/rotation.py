@@ -12,7 +12,7 @@ from ..keys.models import ACTIVE, ApiKey
 from ..management import management
 from ..state import state_of
 from .access import Visit, actor
-from .change import committed_change, lock_of
+from .change import committed_change
 from .example_request import example_for
 from .forms import PlainForm, RotateKeyForm
 from .key_page import key_or_404, render_key
@@ -34,9 +34,7 @@ def rotate(visit: Visit, key_id: str) -> Any:
     if not form.validate_on_submit():
         return _ask(visit, key, form), 422
     try:
-        return committed_change(
-            visit, lambda: _rotate_and_show(visit, key_id, form), lock=lock_of(visit, key_id)
-        )
+        return committed_change(visit, lambda: _rotate_and_show(visit, key_id, form), key_id=key_id)
     except (KeyEnded, RotationConflict):
         return _to_key(visit, key_id)
     except KeyNotFound:
@@ -53,7 +51,7 @@ def end_previous(visit: Visit, key_id: str) -> Any:
         committed_change(
             visit,
             lambda: management.end_previous_secret(organization_id, key_id, ended_by=actor()),
-            lock=lock_of(visit, key_id),
+            key_id=key_id,
         )
     except KeyNotFound:
         abort(404)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from flask import (
@@ -20,7 +19,7 @@ from ..management import management
 from ..state import state_of
 from .access import Visit, actor
 from .activity import activity_of, csv_of
-from .change import committed_change, lock_of
+from .change import committed_change
 from .example_request import example_for
 from .forms import CreateKeyForm, PlainForm
 from .insight import verdict_of
@@ -55,11 +54,7 @@ def create(visit: Visit) -> Any:
             return redirect(visit.url("index", existing=existing), 303)
         return _render_list(visit, "create", form=form), 422
     try:
-        return committed_change(
-            visit,
-            lambda: _create_and_show(visit, form),
-            lock=partial(state_of().keys.locks.hold_creations, visit.organization.id),
-        )
+        return committed_change(visit, lambda: _create_and_show(visit, form))
     except ReplayedCreation as replay:
         return redirect(visit.url("index", existing=replay.key_id), 303)
     except KeyLimitReached as limit:
@@ -112,7 +107,7 @@ def revoke(visit: Visit, key_id: str) -> Any:
         committed_change(
             visit,
             lambda: management.revoke_key(organization_id, key_id, revoked_by=actor()),
-            lock=lock_of(visit, key_id),
+            key_id=key_id,
         )
     except KeyNotFound:
         abort(404)

@@ -179,7 +179,7 @@ class TestCreate:
     def test_actor_that_does_not_fit(self, host: Host) -> None:
         result = create(host, "--by", "x" * 256)
         assert (result.exit_code, result.stdout) == (1, "")
-        assert "up to 255 characters" in result.stderr
+        assert "at most 255 characters" in result.stderr
 
     def test_failure_prints_no_key(self, host: Host) -> None:
         def fail(_sender: Any, **_: Any) -> None:

@@ -44,6 +44,9 @@ class TestOptions:
             "MAX_KEYS": None,
             "PEPPERS": (),
             "REALM": None,
+            "NOTICE_DAYS": (30, 7, 1),
+            "EXPIRY_HEADER": True,
+            "PROBLEM_DETAILS": "host",
             "BASE_TEMPLATE": "orgkeys/base.html",
             "ORG_ARG": "org_slug",
         }
@@ -63,6 +66,9 @@ class TestOptions:
             max_keys=None,
             peppers=(),
             realm="the app",
+            notice_days=(30, 7, 1),
+            expiry_header=True,
+            problem_details="host",
             base_template="orgkeys/base.html",
             org_arg="org_slug",
         )

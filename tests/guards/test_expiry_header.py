@@ -76,6 +76,42 @@ def test_refusals_have_none(host: Host, at_noon: Any) -> None:
     assert headers(host, ended) == []
 
 
+@pytest.mark.parametrize(
+    ("overlap", "left", "expected"),
+    [(7, 90, "2026-06-08"), (7, 5, "2026-06-06"), (7, None, "2026-06-08"), (60, 90, None)],
+)
+def test_the_secret_before(
+    new_host: MakeHost, overlap: int, left: int | None, expected: str | None
+) -> None:
+    host = new_host(config={"ORGKEYS_ROTATION_OVERLAP_HOURS": (168, 24 * 60)})
+    token, key_id = host.issue()
+    with host.app.app_context():
+        issued = host.orgkeys.rotate_key(
+            host.organization_ids["acme"],
+            key_id,
+            overlap=timedelta(days=overlap),
+            expires_at=None if left is None else NOW + timedelta(days=left),
+        )
+        host.db.session.commit()
+    assert headers(host, token) == ([f"{expected}T12:00:00.000000Z"] if expected else [])
+    assert len(headers(host, issued.token)) == (left == 5)
+
+
+def test_the_key_ends_before_the_secret_before(any_host: Host) -> None:
+    """A rotation again gives the key an earlier end, and leaves the overlap as it is."""
+    token, key_id = any_host.issue()
+    with any_host.app.app_context():
+        for days in (90, 2):
+            any_host.orgkeys.rotate_key(
+                any_host.organization_ids["acme"],
+                key_id,
+                overlap=timedelta(days=7),
+                expires_at=NOW + timedelta(days=days),
+            )
+        any_host.db.session.commit()
+    assert headers(any_host, token) == ["2026-06-03T12:00:00.000000Z"]
+
+
 def test_unguarded_routes_and_pages_have_none(host: Host) -> None:
     token = issue(host)
     assert headers(host, token, "/open") == []
