@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from .extension import OrgKeys as OrgKeys
     from .guards.access_rule import ANY as ANY
     from .guards.current import current_key as current_key
+    from .guards.current import current_organization as current_organization
     from .guards.guard import require_key as require_key
     from .guards.guard import require_scope as require_scope
     from .keys.store import IssuedKey as IssuedKey
@@ -22,6 +23,7 @@ __all__ = [
     "IssuedKey",
     "OrgKeys",
     "current_key",
+    "current_organization",
     "errors",
     "require_key",
     "require_scope",
@@ -35,6 +37,7 @@ _HOMES = {
     "IssuedKey": "keys.store",
     "OrgKeys": "extension",
     "current_key": "guards.current",
+    "current_organization": "guards.current",
     "require_key": "guards.guard",
     "require_scope": "guards.guard",
 }

@@ -10,17 +10,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from functools import lru_cache
 from typing import Any, ClassVar
 
 from flask import Response
 from werkzeug.exceptions import (
     BadRequest,
+    Conflict,
     Forbidden,
     HTTPException,
     NotFound,
     ServiceUnavailable,
     Unauthorized,
+    UnprocessableEntity,
 )
 from werkzeug.http import HTTP_STATUS_CODES
 
@@ -129,6 +130,14 @@ class RequestRefused(HTTPException):
             "code": self.problem_code,
         }
 
+    @property
+    def data(self) -> dict[str, Any]:
+        """The problem document, which class frameworks like Flask-RESTful send.
+
+        .. versionadded:: 0.1.0
+        """
+        return self.problem()
+
     def get_response(self, environ: Any = None, scope: Any = None) -> Response:  # noqa: ARG002
         """Return the problem as a response."""
         response = Response(
@@ -153,6 +162,12 @@ class RequestRefused(HTTPException):
             response.headers.remove("Set-Cookie")
             RefusalHeaders.keep(response)
         return response
+
+    def answer_instead(self, response: Any) -> Any:
+        """Return the problem in place of what the host has made of this refusal, if the status is
+        still this one's: for ``ORGKEYS_PROBLEM_DETAILS = "always"``.
+        """
+        return self.get_response() if response.status_code == self.code else response
 
 
 class MissingKey(RequestRefused, Unauthorized):
@@ -220,6 +235,39 @@ class OrganizationNotFound(RequestRefused, NotFound):
     description: str = "There is no such organisation."
 
 
+class RotationNotAllowed(RequestRefused, Forbidden):
+    """The key may not replace its own secret, or not by the secret that it was sent with.
+
+    .. versionadded:: 0.1.0
+    """
+
+    problem_code = "rotation_not_allowed"
+    description: str = "The API key may not replace its own secret, or not by this one."
+
+
+class SimultaneousRotation(RequestRefused, Conflict):
+    """The key was rotated while the request to rotate it was under way.
+
+    .. versionadded:: 0.1.0
+    """
+
+    problem_code = "rotation_conflict"
+    description: str = "The API key was rotated by another request at the same time."
+
+
+class InvalidOverlap(RequestRefused, UnprocessableEntity):
+    """The request to rotate a key asks for an overlap that is not allowed.
+
+    .. versionadded:: 0.1.0
+    """
+
+    problem_code = "invalid_overlap"
+    description: str = (
+        "overlap_seconds must be a whole number of seconds in a JSON object, from 0 to the longest "
+        "overlap that the app allows."
+    )
+
+
 class InvalidRequest(RequestRefused, BadRequest):
     """The request carries several credentials."""
 
@@ -241,27 +289,10 @@ class Unavailable(RequestRefused, ServiceUnavailable):
         return {**super().protocol_headers, "Retry-After": str(RETRY_AFTER_SECONDS)}
 
 
-def answer(reason: type[RequestRefused], realm: str, scopes: tuple[str, ...]) -> Response:
-    """Return the response of a refusal, of parts that are made once."""
-    hashable: Any = reason
-    status, document, headers = _parts(hashable, realm, scopes)
-    return Response([document], status=status, headers=RefusalHeaders.of(headers))
-
-
-@lru_cache
-def _parts(
-    reason: type[RequestRefused], realm: str, scopes: tuple[str, ...]
-) -> tuple[str, bytes, list[tuple[str, str]]]:
-    response = reason(realm, scopes).get_response()
-    return response.status, response.get_data(), list(response.headers)
-
-
-@lru_cache
 def _document(**members: Any) -> bytes:
     return f"{json.dumps(members)}\n".encode()
 
 
-@lru_cache
 def _challenge(realm: str, error: str, scopes: tuple[str, ...]) -> str:
     parameters = {"realm": realm}
     if error:

@@ -10,13 +10,15 @@ from flask import Blueprint, Flask
 
 from .authentication.authenticator import Authenticator
 from .authentication.lookup import Lookup
+from .authentication.recording import UseRecorder
 from .commands import commands
 from .config.settings import DEFAULTS, Settings
 from .errors import ConfigurationError
 from .guards import current, startup
-from .host import Host
+from .host import Host, synchronous
 from .keys import models
 from .keys.models import make_models
+from .keys.organization_ids import check_type
 from .keys.store import Store
 from .management import Management
 from .pages import language, mount
@@ -60,7 +62,6 @@ class OrgKeys(Management):
         self._models = make_models(db, organization, bind_key)
         self._bind_key = bind_key
         self._blueprint = make_blueprint()
-        self._blueprint.deferred_functions.insert(0, mount.check_prefix)
         self._blueprint.record(mount.check_set_up_mount)
 
     @property
@@ -110,6 +111,7 @@ class OrgKeys(Management):
                 "flask-orgkeys needs Flask-SQLAlchemy: call db.init_app(app), on the db that "
                 "OrgKeys(db) was given, before orgkeys.init_app(app)."
             )
+        check_type(self._models.key_table.c.organization_id.type)
         settings = Settings.from_config(app.config, app.name)
         for name, default in DEFAULTS.items():
             app.config.setdefault(f"ORGKEYS_{name}", default)
@@ -119,6 +121,7 @@ class OrgKeys(Management):
             host=self._host,
             keys=Store(app, self.db, self._models, settings),
             authenticator=Authenticator(app, settings, lookup),
+            recorder=UseRecorder(settings, lookup),
             blueprint=self._blueprint,
         )
         mount.check_mount(app, state)
@@ -134,7 +137,7 @@ class OrgKeys(Management):
         :param loader: takes the value of the URL variable; returns an object with ``id`` (and
             ``name`` and ``slug``), or ``None``.
         """
-        self._host.organization_loader = loader
+        self._host.organization_loader = synchronous(loader)
         return loader
 
     def permission_checker(self, checker: Checker) -> Checker:
@@ -143,7 +146,7 @@ class OrgKeys(Management):
         :param checker: takes Flask-Login's user, the organisation and the permission's name. Only
             ``True`` grants. It may ``abort(404)`` to hide the organisation.
         """
-        self._host.permission_checker = checker
+        self._host.permission_checker = synchronous(checker)
         return checker
 
     def actor_namer(self, namer: Namer) -> Namer:

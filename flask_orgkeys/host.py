@@ -5,15 +5,35 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import wraps
+from inspect import iscoroutinefunction
 from typing import TYPE_CHECKING, Any
 
-from werkzeug.exceptions import NotFound
+import sqlalchemy as sa
+from flask import current_app
+from werkzeug.exceptions import HTTPException, NotFound
+
+from .keys.database import UNANSWERED
+from .keys.organization_ids import LARGEST_INTEGER
 
 if TYPE_CHECKING:
     from flask_sqlalchemy import SQLAlchemy
     from sqlalchemy.orm import scoped_session
 
 logger: logging.Logger = logging.getLogger(__name__)
+
+
+class LoaderFailed(Exception):
+    """The organization loader failed. The text names the error and its place, without values."""
+
+    def __init__(self, error: Exception) -> None:
+        traceback = error.__traceback__
+        while traceback is not None and traceback.tb_frame.f_globals.get("__name__") == __name__:
+            traceback = traceback.tb_next
+        place = ""
+        if traceback is not None:
+            place = f" at {traceback.tb_frame.f_code.co_filename}:{traceback.tb_lineno}"
+        super().__init__(f"the organization loader failed: {type(error).__name__}{place}")
 
 
 @dataclass(slots=True)
@@ -41,14 +61,22 @@ class Host:
 
         :param slug: the value of the URL variable.
         :return: the organisation, or ``None`` if there is none, or no loader.
+        :raises LoaderFailed: if the loader fails. An HTTP exception but ``NotFound``, and the error
+            of a database that cannot be asked, are raised as they are.
         """
-        if self.organization_loader is None or (isinstance(slug, str) and "\0" in slug):
+        if self.organization_loader is None or _is_beyond_every_column(slug):
             return None
         with self.session.no_autoflush:
             try:
                 return self.organization_loader(slug)
             except NotFound:
                 return None
+            except (HTTPException, *UNANSWERED):
+                raise
+            except Exception as error:
+                if _is_about_the_value(error):
+                    return None
+                raise LoaderFailed(error) from error
 
     def names_of(self, actors: Iterable[str | None]) -> Mapping[str, str]:
         """Ask the host for the names of recorded actors, once for all of them.
@@ -68,6 +96,39 @@ class Host:
             logger.error("the actor namer must return a mapping of actors to text")
             return recorded
         return {actor: str(known.get(actor, actor)) for actor in recorded}
+
+
+def synchronous(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function that runs an ``async def`` one to its end, as Flask does with views.
+
+    Any other function is returned as it is.
+    """
+    called: Any = function
+    if not iscoroutinefunction(function):
+        called = function.__call__  # type: ignore[operator]
+    if not iscoroutinefunction(called):
+        return function
+
+    @wraps(function)
+    def run(*arguments: Any) -> Any:
+        return current_app.ensure_sync(called)(*arguments)
+
+    return run
+
+
+def _is_beyond_every_column(slug: Any) -> bool:
+    if isinstance(slug, str):
+        return "\0" in slug
+    return isinstance(slug, int) and abs(slug) > LARGEST_INTEGER
+
+
+def _is_about_the_value(error: Exception) -> bool:
+    """Tell whether the database or its driver cannot compare a column with the value at all, so
+    that no row has it. Others find none in the same case.
+    """
+    if isinstance(error, sa.exc.StatementError):
+        return isinstance(error, sa.exc.DataError) or not isinstance(error, sa.exc.DBAPIError)
+    return isinstance(error, OverflowError)
 
 
 def _maps_to_text(known: Any, actors: Iterable[str]) -> bool:

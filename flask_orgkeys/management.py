@@ -8,11 +8,13 @@ from typing import Any
 
 from flask import has_request_context, request
 
-from .keys import ending, rotation, updating
+from .keys import activity, ending, rotation, updating, uses
+from .keys.activity import EventFilter
 from .keys.events import Actor
-from .keys.models import ApiKey
+from .keys.models import ApiKey, KeyEvent, KeyUse
+from .keys.organization_ids import EVERY_ORGANIZATION
 from .keys.selection import Selection
-from .keys.store import EVERY_ORGANIZATION, IssuedKey
+from .keys.store import IssuedKey
 from .keys.updating import UNCHANGED, Unchanged
 from .state import state_of
 
@@ -56,7 +58,7 @@ class Management:
             name=name,
             scopes=scopes,
             expires_at=expires_at,
-            actor=_actor(created_by),
+            actor=_actor("created_by", created_by),
             note=note,
             may_rotate_itself=may_rotate_itself,
             idempotency_key=idempotency_key,
@@ -141,7 +143,9 @@ class Management:
         expires: str | None = None,
     ) -> int:
         """Return the number of keys that :meth:`list_keys` would return without a limit. The
-        arguments are the same.
+        parameters are those of :meth:`list_keys`.
+
+        :raises ValueError: as for :meth:`list_keys`.
         """
         selection = Selection(
             status=status,
@@ -154,6 +158,64 @@ class Management:
             expires=expires,
         )
         return state_of().keys.count(organization_id, selection, now=datetime.now(UTC))
+
+    def list_uses(self, organization_id: Any, key_id: str) -> Sequence[KeyUse]:
+        """Return the uses of a key as far as they were recorded, newest first: a row for each
+        endpoint and outcome.
+
+        :param key_id: the public id.
+        :return: instances of ``orgkeys.KeyUse``.
+        :raises ValueError: if an argument is not as described.
+        :raises flask_orgkeys.errors.KeyNotFound: if the organisation has no such key.
+
+        .. versionadded:: 0.1.0
+        """
+        return uses.list_uses(state_of().keys, organization_id, key_id)
+
+    def list_events(
+        self,
+        organization_id: Any,
+        *,
+        key_id: str | None = None,
+        action: str | None = None,
+        since: datetime | None = None,
+        search: str = "",
+        limit: int | None = None,
+        offset: int = 0,
+    ) -> Sequence[KeyEvent]:
+        """Return the audit record of the organisation, newest first.
+
+        :param key_id: only the events of this key. The events of a pruned key stay.
+        :param action: only events of this action, such as ``"revoked"``.
+        :param since: an aware time; earlier events are left out.
+        :param search: the start of a key's id, or a part of the name of a key or of an actor.
+        :return: instances of ``orgkeys.KeyEvent``. There are none for a key of another
+            organisation.
+        :raises ValueError: for another action, a time without a zone, or a negative limit or
+            offset.
+
+        .. versionadded:: 0.1.0
+        """
+        selected = EventFilter(key_id, action, since, search)
+        return activity.list_events(
+            state_of().keys, organization_id, selected, limit=limit, offset=offset
+        )
+
+    def count_events(
+        self,
+        organization_id: Any,
+        *,
+        key_id: str | None = None,
+        action: str | None = None,
+        since: datetime | None = None,
+        search: str = "",
+    ) -> int:
+        """Return the number of events that :meth:`list_events` would return without a limit.
+
+        .. versionadded:: 0.1.0
+        """
+        selected = EventFilter(key_id, action, since, search)
+        return activity.count_events(state_of().keys, organization_id, selected)
 
     def list_keys_created_by(self, created_by: str, *, status: str = "current") -> Sequence[ApiKey]:
         """Return the keys that a user created, in every organisation, newest first.
@@ -186,7 +248,7 @@ class Management:
 
         .. versionadded:: 0.1.0
         """
-        actor = _actor(updated_by)
+        actor = _actor("updated_by", updated_by)
         return updating.update(
             state_of().keys, organization_id, key_id, name=name, note=note, actor=actor
         )
@@ -231,7 +293,7 @@ class Management:
             key_id,
             overlap=overlap,
             expires_at=expires_at,
-            actor=_actor(rotated_by),
+            actor=_actor("rotated_by", rotated_by),
             after=after,
         )
 
@@ -262,7 +324,11 @@ class Management:
         .. versionadded:: 0.1.0
         """
         return rotation.end_previous(
-            state_of().keys, organization_id, key_id, actor=_actor(ended_by), after=after
+            state_of().keys,
+            organization_id,
+            key_id,
+            actor=_actor("ended_by", ended_by),
+            after=after,
         )
 
     def revoke_key(
@@ -276,7 +342,9 @@ class Management:
             and actor stay.
         :raises flask_orgkeys.errors.KeyNotFound: if the organisation has no such key.
         """
-        return ending.revoke(state_of().keys, organization_id, key_id, actor=_actor(revoked_by))
+        return ending.revoke(
+            state_of().keys, organization_id, key_id, actor=_actor("revoked_by", revoked_by)
+        )
 
     def revoke_keys(
         self,
@@ -296,7 +364,7 @@ class Management:
         """
         selection = Selection(created_by=created_by)
         return ending.revoke_all(
-            state_of().keys, organization_id, selection, actor=_actor(revoked_by)
+            state_of().keys, organization_id, selection, actor=_actor("revoked_by", revoked_by)
         )
 
     def revoke_keys_created_by(
@@ -309,7 +377,7 @@ class Management:
         """
         selection = Selection(created_by=_named(created_by))
         return ending.revoke_all(
-            state_of().keys, EVERY_ORGANIZATION, selection, actor=_actor(revoked_by)
+            state_of().keys, EVERY_ORGANIZATION, selection, actor=_actor("revoked_by", revoked_by)
         )
 
     def count_ended_keys(self, ended_before: datetime) -> int:
@@ -331,7 +399,9 @@ class Management:
         :return: the number of deleted rows; 0 when none is left.
         :raises ValueError: if the time has no zone or is yet to come, or the limit is under 1.
         """
-        return ending.prune(state_of().keys, ended_before, limit=limit, actor=_actor(pruned_by))
+        return ending.prune(
+            state_of().keys, ended_before, limit=limit, actor=_actor("pruned_by", pruned_by)
+        )
 
 
 management: Management = Management()
@@ -340,9 +410,10 @@ management: Management = Management()
 
 def _named(created_by: str) -> str:
     if not isinstance(created_by, str):
-        raise ValueError(f"created_by is a text, not {created_by!r}")
+        raise ValueError(f"created_by must be text, not {created_by!r}")
     return created_by
 
 
-def _actor(name: str | None) -> Actor:
-    return Actor.of(name, request.remote_addr if has_request_context() else None)
+def _actor(argument: str, name: str | None) -> Actor:
+    address = request.remote_addr if has_request_context() else None
+    return Actor.of(name, address, argument=argument)

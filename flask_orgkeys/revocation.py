@@ -6,10 +6,12 @@ For a host to mount, where finders of a leaked key and the hosts' own scanners r
 
     app.register_blueprint(revocation.blueprint, url_prefix="/api/keys")
 
-Then ``POST /api/keys/revoke`` with the form field ``token`` revokes that key, and no other. The
-answer is 200 whatever became of it, so that nobody learns here which keys there are. No cookie,
-header or query string counts, so there is nothing for another site to forge, and Flask-WTF's
-``CSRFProtect`` lets the route pass. It is open to everyone: limit it by address, for example with
+Then ``POST /api/keys/revoke`` with the form field ``token`` revokes that key, and no other. With
+the secret before the last rotation it ends that secret alone, and the key goes on with its new one.
+The answer is 200 whatever became of it, so that nobody learns here which keys there are. No cookie,
+header or query string counts. Flask-WTF's ``CSRFProtect`` passes a request without a cookie and
+without credentials other than Bearer, which no other site can forge. The route is open to everyone:
+limit it by address, for example with
 ``limiter.limit("10/minute")(revocation.blueprint)``.
 
 .. versionadded:: 0.1.0
@@ -18,18 +20,16 @@ header or query string counts, so there is nothing for another site to forge, an
 from __future__ import annotations
 
 import logging
-from typing import Any
 
-from flask import Blueprint, Response, current_app, jsonify, request
+from flask import Blueprint, Response, jsonify, request
 
 from . import tokens
 from .errors import RETRY_AFTER_SECONDS
+from .guards.endpoints import by_possession
+from .keys import rotation
 from .keys.database import UNANSWERED
-from .management import management
+from .keys.events import HOLDER, Actor
 from .state import AppState, state_of
-
-HOLDER = "holder of the key"
-"""Who revokes, in the audit record: the address beside it is all that is known."""
 
 logger: logging.Logger = logging.getLogger(__name__)
 
@@ -38,6 +38,7 @@ blueprint: Blueprint = Blueprint("orgkeys_revocation", __name__)
 
 
 @blueprint.post("/revoke")
+@by_possession
 def revoke() -> Response:
     """Revoke the key in the form field ``token``; the caller's proof is that they have it.
 
@@ -52,7 +53,7 @@ def revoke() -> Response:
         return _answer(200)
     session = state.host.session
     try:
-        _revoke_if_genuine(state, token)
+        _end_if_genuine(state, token)
     except UNANSWERED as error:
         session.rollback()
         logger.error("a key cannot be revoked by its holder: %s", error)
@@ -71,12 +72,10 @@ def _presented_token(state: AppState) -> tokens.Token | None:
     return tokens.parse(request.form["token"].strip(), state.settings.prefix)
 
 
-def _revoke_if_genuine(state: AppState, token: tokens.Token) -> None:
-    session = state.host.session
-    key = session.get(state.keys.models.ApiKey, token.id)
-    if key is not None and tokens.verify(token.secret, key.digest, state.settings.peppers):
-        management.revoke_key(key.organization_id, key.id, revoked_by=HOLDER)
-        session.commit()
+def _end_if_genuine(state: AppState, token: tokens.Token) -> None:
+    actor = Actor.of(HOLDER, request.remote_addr)
+    if rotation.end_by_holder(state.keys, token, actor=actor):
+        state.host.session.commit()
 
 
 def _answer(status: int, **members: str) -> Response:
@@ -84,15 +83,3 @@ def _answer(status: int, **members: str) -> Response:
     response.status_code = status
     response.headers["Cache-Control"] = "no-store"
     return response
-
-
-@blueprint.record_once
-def _pass_csrf_protection(setup: Any) -> None:
-    # In front of CSRFProtect's own, whichever of the two the host sets up first.
-    setup.app.before_request_funcs.setdefault(None, []).insert(0, _exempt_from_csrf)
-
-
-def _exempt_from_csrf() -> None:
-    csrf = current_app.extensions.get("csrf")
-    if csrf is not None:
-        csrf.exempt(blueprint)

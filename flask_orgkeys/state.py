@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 from flask import Flask, current_app
 from werkzeug.local import LocalProxy
 
 from .authentication.authenticator import Authenticator
+from .authentication.recording import UseRecorder
 from .config.settings import Settings
 from .errors import ConfigurationError
 from .host import Host
@@ -26,15 +28,23 @@ class AppState:
 
     :param keys: its stored keys.
     :param blueprint: the settings pages, mounted or not.
-    :param left_to_host: by endpoint, guarded view and refusal: whether the host answers it.
+    :param recorder: of the uses of keys.
+    :param refusals: by endpoint, refusal and scopes: the answer, ``None`` if the host's error
+        handler gives it.
+    :param last_guards: by guarded view, endpoint and method: whether no guard comes after it.
     """
 
     settings: Settings
     host: Host
     keys: Store
     authenticator: Authenticator
+    recorder: UseRecorder
     blueprint: Blueprint
-    left_to_host: dict[tuple[Any, ...], bool] = field(default_factory=dict)
+    refusals: dict[tuple[Any, ...], Any] = field(default_factory=dict)
+    last_guards: WeakKeyDictionary[Any, dict[tuple[str, str], bool]] = field(
+        # Weak, for a guard may be made within a request, and is of no use after it.
+        default_factory=WeakKeyDictionary
+    )
 
 
 def state_of(app: Flask = current_app) -> AppState:

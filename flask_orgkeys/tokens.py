@@ -125,6 +125,20 @@ def verify(secret: str, stored: str, peppers: Sequence[bytes] = ()) -> bool:
     return False
 
 
+def matching(
+    secret: str, stored: str, previous: str | None, peppers: Sequence[bytes] = ()
+) -> str | None:
+    """Return the one of a key's two digests that is of ``secret``, or ``None``.
+
+    :param stored: the stored digest.
+    :param previous: the digest before the last rotation; looked at only if the first is another's.
+    :param peppers: HMAC keys, newest first.
+    """
+    if verify(secret, stored, peppers):
+        return stored
+    return previous if previous is not None and verify(secret, previous, peppers) else None
+
+
 def is_outdated(stored: str, peppers: Sequence[bytes] = ()) -> bool:
     """Tell whether :func:`digest` would make ``stored`` in another way today."""
     return stored.partition("$")[0] != _scheme(peppers[0] if peppers else None)

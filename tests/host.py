@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from types import CodeType
 from typing import Any
 
 import flask_login
+import jinja2
 import sqlalchemy as sa
 from flask import Flask, abort
 from flask.testing import FlaskClient
 from flask_login import LoginManager, UserMixin
 from flask_sqlalchemy import SQLAlchemy
+from jinja2.bccache import Bucket
 from sqlalchemy import orm
 
 from flask_orgkeys import OrgKeys, current_key, require_key, require_scope, tokens
@@ -36,6 +39,27 @@ class User(UserMixin):
     def __init__(self, user_id: str) -> None:
         self.id = user_id
         self.organization, self.manages_keys = USERS[user_id]
+
+
+class CompiledTemplates(jinja2.BytecodeCache):
+    """The templates' code, for all hosts: compiling them takes longer than most tests."""
+
+    def __init__(self) -> None:
+        self._codes: dict[Hashable, CodeType] = {}
+
+    def load_bytecode(self, bucket: Bucket) -> None:
+        bucket.code = self._codes.get(self._key(bucket))
+
+    def dump_bytecode(self, bucket: Bucket) -> None:
+        assert bucket.code is not None
+        self._codes[self._key(bucket)] = bucket.code
+
+    def _key(self, bucket: Bucket) -> Hashable:
+        # Flask-Babel's extension compiles into other code.
+        return bucket.key, bucket.checksum, frozenset(bucket.environment.extensions)
+
+
+COMPILED_TEMPLATES = CompiledTemplates()
 
 
 @dataclass
@@ -191,6 +215,7 @@ def make_host(
         text = sa.Column(sa.String(100), nullable=False)
 
     app = Flask("host")
+    app.jinja_options = {"bytecode_cache": COMPILED_TEMPLATES}
     app.config.update(
         TESTING=True,
         SECRET_KEY="host-secret-" + "key-of-the-tests-0123456789",

@@ -208,7 +208,7 @@ class Reader:
         app = self.namespace.get("app") or getattr(sys.modules.get("app"), "app", None)
         if app is not None and "orgkeys" in app.extensions:
             app._got_first_request = False
-            app.extensions["orgkeys"].left_to_host.clear()
+            app.extensions["orgkeys"].refusals.clear()
             startup.check_before_first_request(app)
 
     def close_connections(self) -> None:

@@ -29,6 +29,7 @@ from flask_orgkeys.config.scopes import MAX_LENGTH
 
 from .host import bearer, form_fields
 from .reader import LANGUAGES, ROOT, Reader, find_blocks, is_as_shown, reading
+from .receivers import Received, receiving
 
 DOCS = ROOT / "docs"
 README = ROOT / "README.md"
@@ -62,10 +63,23 @@ def quickstart(tmp_path_factory: pytest.TempPathFactory) -> Followed:
 
 
 @pytest.fixture
-def reader(quickstart: Followed, tmp_path: Path) -> Iterator[Reader]:
-    """A reader who has followed the quickstart."""
+def received() -> Iterator[Received]:
+    with receiving() as received:
+        yield received
+
+
+@pytest.fixture
+def reader(quickstart: Followed, received: Received, tmp_path: Path) -> Iterator[Reader]:
+    """A reader who has followed the quickstart, with servers for mail and for web hooks."""
     shutil.copytree(quickstart.folder, tmp_path, dirs_exist_ok=True)
-    with reading(tmp_path, quickstart.variables) as reader:
+    web = f"http://127.0.0.1:{received.http_port}"
+    variables = {
+        "FLASK_SMTP_HOST": "127.0.0.1",
+        "FLASK_SMTP_PORT": str(received.smtp_port),
+        "FLASK_WEBHOOK_URL": f"{web}/webhook",
+        "FLASK_CHAT_URL": f"{web}/chat",
+    }
+    with reading(tmp_path, {**quickstart.variables, **variables}) as reader:
         yield reader
 
 
@@ -73,6 +87,7 @@ def by_name(page: Path) -> str:
     return page.stem
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("page", [page for page in PAGES if page != QUICKSTART], ids=by_name)
 def test_a_page_does_what_it_says(page: Path, reader: Reader) -> None:
     reader.follow(page)
@@ -90,6 +105,22 @@ def test_the_quickstart_ends_with_pages_that_an_administrator_can_open(reader: R
     form = form_fields(client.get(f"{page}/new").text)
     new = {**form, "name": "CI", "scopes": "app:publish", "expires_in": "30"}
     assert "orgk_" in client.post(page, data=new).text
+
+
+def test_recipes_of_the_page_on_expiry_send_a_notice(reader: Reader, received: Received) -> None:
+    reader.follow(DOCS / "expiry.md")
+
+    (mail,) = received.mails
+    assert (mail["To"], mail["Subject"]) == ("admin@acme.example", "API keys of Acme")
+    text = mail.get_payload()
+    assert "Nightly build expires on" in text
+    assert "https://console.example/o/acme/api-keys/" in text
+    (webhook, chat) = received.posts
+    assert (webhook[0], chat[0]) == ("/webhook", "/chat")
+    assert webhook[1]["X-Signature"].startswith("sha256=")
+    (notice,) = webhook[2]["notices"]
+    assert (webhook[2]["organization_id"], notice["kind"], notice["days"]) == (1, "expiring", 7)
+    assert chat[2]["text"].startswith("Nightly build expires on")
 
 
 def test_templates_of_the_page_on_theming_are_those_that_the_app_shows(reader: Reader) -> None:

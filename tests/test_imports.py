@@ -24,7 +24,7 @@ LAYERS = (
     {"state"},
     {"guards"},
     {"management"},
-    {"pages", "commands", "openapi", "revocation", "testing"},
+    {"pages", "commands", "openapi", "revocation", "holder", "testing"},
     {"extension"},
     {"__init__"},
 )
@@ -108,7 +108,7 @@ def test_keys_and_authentication_know_no_request(module: str) -> None:
     [
         module
         for module in MODULES
-        if room_of(module) in ("guards", "pages", "management", "revocation")
+        if room_of(module) in ("guards", "pages", "management", "revocation", "holder")
         or (room_of(module) == "commands" and module != "commands.doctor")
     ],
 )
@@ -142,6 +142,7 @@ def test_the_package_re_exports_and_nothing_else() -> None:
         "OrgKeys",
         "UNCHANGED",
         "current_key",
+        "current_organization",
         "errors",
         "require_key",
         "require_scope",

@@ -55,7 +55,7 @@ class TestWheel:
 
     def test_files(self, installed: list[str]) -> None:
         kinds = {
-            "modules": r"flask_orgkeys/\w+\.py",
+            "modules": r"flask_orgkeys/(\w+/)?\w+\.py",
             "templates": r"flask_orgkeys/pages/templates/orgkeys/(snippets/)?\w+\.html",
             "translations": (
                 r"flask_orgkeys/pages/translations/(\w+/LC_MESSAGES/)?orgkeys\.(pot|po|mo)"

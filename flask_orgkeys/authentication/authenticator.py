@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from .. import errors, tokens
+from ..config.scopes import granted
 from ..config.settings import Settings
 from ..keys.models import ApiKey
 from ..keys.times import as_utc, is_past
@@ -15,7 +16,7 @@ from .header import read_credential
 from .key_table import StoredKey
 from .lookup import DatabaseUnavailable, Lookup
 from .outcome import Accepted, Rejected
-from .writes import Use
+from .writes import CONFIRMED, PREVIOUS_USED, Mark, Use
 
 if TYPE_CHECKING:
     from flask import Flask
@@ -36,7 +37,8 @@ class Authenticator:
         return f"{self.settings.prefix}_" in header
 
     def authenticate(self, header: str | None) -> Accepted | Rejected:
-        """Decide about an ``Authorization`` value, and record the use of an accepted key.
+        """Decide about an ``Authorization`` value, and keep the use of an accepted key to be
+        written.
 
         The raw text is in no local variable by the time the database is asked, for error trackers
         send those of every frame.
@@ -45,52 +47,90 @@ class Authenticator:
         del header
         if not isinstance(credential, tokens.Token):
             return Rejected(credential)
-        return self._authenticate_token(credential)
+        return self.authenticate_token(credential)
 
-    def _authenticate_token(self, token: tokens.Token) -> Accepted | Rejected:
+    def authenticate_token(self, token: tokens.Token) -> Accepted | Rejected:
+        """Decide about a key whose shape is right, as :meth:`authenticate` does."""
         try:
             with self.lookup.reader() as reader:
                 stored = reader.find(token.id)
                 # Not before: it may have waited for the pool or the database.
                 now = datetime.now(UTC)
-                reason = self.reason_to_reject(token, stored, now)
-                if stored is None or reason is not None:
-                    return Rejected(reason or errors.InvalidKey, token.id)
-                use = self._use(token, stored, now)
-                if use is not None:
-                    reader.record(use)
+                digest = self.digest_of(token, stored)
+                reason = self.reason_to_reject(stored, digest, now)
+                if stored is None or digest is None or reason is not None:
+                    return Rejected(reason or errors.InvalidKey, token.id, now)
         except DatabaseUnavailable as unavailable:
             logger.error("API keys cannot be checked: %s", unavailable)
             return Rejected(errors.Unavailable, token.id)
-        return Accepted(token.id, stored, has_use=use is not None)
+        use = self._use(token, stored, digest, now)
+        if use is not None:
+            self.lookup.record(use)
+        is_previous = digest is not stored.digest
+        return Accepted(
+            token.id,
+            stored,
+            now,
+            scopes=granted(stored.scopes, self.settings.scopes),
+            has_use=use is not None,
+            is_previous=is_previous,
+        )
+
+    def digest_of(self, token: tokens.Token, stored: StoredKey | ApiKey | None) -> str | None:
+        """Return the digest that a presented secret has: the current one, the one before the last
+        rotation, or ``None`` if the secret is wrong.
+
+        :param stored: the row of its id.
+        """
+        if stored is None:
+            return None
+        peppers = self.settings.peppers
+        return tokens.matching(token.secret, stored.digest, stored.previous_digest, peppers)
 
     def reason_to_reject(
-        self, token: tokens.Token, stored: StoredKey | ApiKey | None, now: datetime
+        self, stored: StoredKey | ApiKey | None, digest: str | None, now: datetime
     ) -> type[errors.RequestRefused] | None:
-        """Return what a guard raises for a presented key, or ``None`` where it is valid.
+        """Return the refusal of a presented key, or ``None`` if it is valid.
 
-        :param stored: what the database has under its id.
+        :param stored: the row of its id.
+        :param digest: as :meth:`digest_of` returned it.
         """
-        if stored is None or not tokens.verify(token.secret, stored.digest, self.settings.peppers):
+        if stored is None or digest is None:
             return errors.InvalidKey
         if stored.revoked_at is not None:
             return errors.RevokedKey
         if stored.expires_at is not None and is_past(as_utc(stored.expires_at), now):
             return errors.ExpiredKey
+        if digest is not stored.digest:
+            until = stored.previous_until
+            if until is None or is_past(as_utc(until), now):
+                return errors.RotatedKey
         return None
 
-    def _use(self, token: tokens.Token, stored: StoredKey, now: datetime) -> Use | None:
+    def _use(
+        self, token: tokens.Token, stored: StoredKey, digest: str, now: datetime
+    ) -> Use | None:
         step, peppers = self.settings.last_used_step, self.settings.peppers
-        last_used_at = stored.last_used_at
-        is_due = step is not None and (last_used_at is None or now - as_utc(last_used_at) >= step)
-        is_outdated = tokens.is_outdated(stored.digest, peppers)
-        if not is_due and not is_outdated:
+        is_due = step is not None and _is_stale(stored.last_used_at, now, step)
+        is_outdated = tokens.is_outdated(digest, peppers)
+        mark: Mark | None = None
+        if digest is not stored.digest:
+            is_due_again = step is not None and _is_stale(stored.previous_used_at, now, step)
+            mark = PREVIOUS_USED if is_due_again else None
+        elif stored.unconfirmed_since is not None:
+            # However often uses are written.
+            mark = CONFIRMED
+        if not is_due and not is_outdated and mark is None:
             return None
         return Use(
             key_id=token.id,
-            used_at=now if is_due else None,
-            unused_since=now - step if is_due and step is not None else None,
-            digests=(
-                (stored.digest, tokens.digest(token.secret, peppers)) if is_outdated else None
-            ),
+            digest=digest,
+            used_at=now,
+            unused_since=now - step if step is not None and (is_due or mark) else None,
+            mark=mark,
+            new_digest=tokens.digest(token.secret, peppers) if is_outdated else None,
         )
+
+
+def _is_stale(used_at: datetime | None, now: datetime, step: timedelta) -> bool:
+    return used_at is None or now - as_utc(used_at) >= step

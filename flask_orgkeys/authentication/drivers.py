@@ -23,11 +23,35 @@ Kept = dict[str, Any]
 _CURSOR = "flask_orgkeys.cursor"
 
 
+class BrokenConnection(Exception):
+    """A connection could not be put back as it was: it must be closed."""
+
+
 class Driver:
-    """Any database, by what PEP 249 says alone: how long it waits for a lock is its own affair."""
+    """Any database, by what PEP 249 says alone: how long it waits for a lock is its own affair.
+
+    After an :attr:`error` a connection is as it was. After any other exception, such as a timeout
+    of the host's in the middle of a statement, its state is unknown: whoever owns it must have its
+    pool close it, and raise the exception on. A driver does not repair it then, for a rollback
+    would wait for the very statement that was cut short.
+
+    :param error: the base class of the driver's errors.
+    """
+
+    sees_past: str = "1"
+    """SQL for the question whether a transaction may see the past, and not what others have
+    committed since. True for an unknown database.
+    """
 
     missing_table_codes: frozenset[Any] = frozenset()
     """Codes of the errors for a missing table and a missing column."""
+
+    def __init__(self, error: type[Exception]) -> None:
+        self.error: type[Exception] = error
+
+    def can_replace(self, connection: Any) -> bool:  # noqa: ARG002
+        """Tell whether nothing is lost if a pool closes a connection and opens another one."""
+        return True
 
     def is_idle(self, connection: Any) -> bool | None:  # noqa: ARG002
         """Tell whether no transaction is open on a connection; ``None`` where it cannot tell."""
@@ -35,12 +59,6 @@ class Driver:
 
     def has_failed(self, connection: Any) -> bool:  # noqa: ARG002
         """Tell whether a connection refuses statements until its transaction is rolled back."""
-        return False
-
-    def has_snapshot(self, connection: Any) -> bool:  # noqa: ARG002
-        """Tell whether a transaction on a connection may see the past, and nothing that others have
-        committed since.
-        """
         return False
 
     def read_apart(self, connection: Any, call: Call, kept: Kept | None = None) -> Any:  # noqa: ARG002
@@ -60,16 +78,21 @@ class Driver:
         """Run statements in a transaction of their own on an idle connection, and leave it idle.
         Where one has to wait for a lock longer than :data:`LOCK_WAIT_MILLISECONDS`, raise.
         """
-        cursor = connection.cursor()
         try:
+            cursor = connection.cursor()
             for call in calls:
                 cursor.execute(*call)
             connection.commit()
-        except BaseException:
-            connection.rollback()
-            raise
-        finally:
             cursor.close()
+        except self.error as error:
+            self._restore(connection.rollback, error)
+            raise
+
+    def _restore(self, restore: Callable[[], object], error: Exception) -> None:
+        try:
+            restore()
+        except self.error:
+            raise BrokenConnection(str(error)) from error
 
     def is_table_missing(self, error: BaseException) -> bool:
         """Tell whether an error says that a table or one of its columns is missing."""
@@ -79,6 +102,13 @@ class Driver:
 
 class SQLite(Driver):
     """The standard library's ``sqlite3``."""
+
+    # With a rollback journal, nobody commits while another transaction reads.
+    sees_past = "(SELECT journal_mode = 'wal' FROM pragma_journal_mode)"
+
+    def can_replace(self, connection: Any) -> bool:
+        # A database in memory is gone with its connection.
+        return any(file for _, _, file in connection.execute("PRAGMA database_list"))
 
     def is_idle(self, connection: Any) -> bool | None:
         if getattr(connection, "autocommit", None) is False:
@@ -100,6 +130,10 @@ class SQLite(Driver):
         connection.execute(f"PRAGMA busy_timeout = {LOCK_WAIT_MILLISECONDS}").close()
         try:
             super().write(connection, calls)
+        except BaseException:
+            # Nothing is under way on it, and a database in memory has no other connection.
+            connection.rollback()
+            raise
         finally:
             connection.execute(f"PRAGMA busy_timeout = {before}").close()
 
@@ -108,7 +142,9 @@ class SQLite(Driver):
 
 
 class PostgreSQL(Driver):
-    """psycopg 3 and psycopg2."""
+    """psycopg2."""
+
+    sees_past = "current_setting('transaction_isolation') IN ('repeatable read', 'serializable')"
 
     missing_table_codes: frozenset[Any] = frozenset({"42P01", "42703"})
 
@@ -127,62 +163,78 @@ class PostgreSQL(Driver):
     def has_failed(self, connection: Any) -> bool:
         return bool(connection.info.transaction_status == self._FAILED)
 
-    def has_snapshot(self, connection: Any) -> bool:
-        level = connection.isolation_level
-        # psycopg 3 has names for them, psycopg2 numbers.
-        return getattr(level, "name", level) in ("REPEATABLE_READ", "SERIALIZABLE", 2, 3)
-
     def read_apart(self, connection: Any, call: Call, kept: Kept | None = None) -> Any:
         # One round trip: without it, a BEGIN before and a ROLLBACK after.
         if kept is None:
-            return _in_autocommit(connection, _fetch_one, call)
+            return self._in_autocommit(connection, _fetch_one, call)
         # To make one costs a fifth of what the look-up does.
         cursor = kept.get(_CURSOR) or kept.setdefault(_CURSOR, connection.cursor())
-        return _in_autocommit(connection, lambda _, call: _fetch_by(cursor, call), call)
+        return self._in_autocommit(connection, lambda _, call: _fetch_by(cursor, call), call)
 
     def read_within(self, connection: Any, call: Call) -> Any:
         # An error, such as that of a missing table, would leave the host's transaction failed.
         cursor = connection.cursor()
+        cursor.execute("SAVEPOINT flask_orgkeys")
         try:
-            cursor.execute("SAVEPOINT flask_orgkeys")
-            try:
-                cursor.execute(*call)
-                row = cursor.fetchone()
-            except BaseException:
-                if not connection.closed:
-                    cursor.execute("ROLLBACK TO SAVEPOINT flask_orgkeys")
-                raise
-            cursor.execute("RELEASE SAVEPOINT flask_orgkeys")
-            return row
-        finally:
-            cursor.close()
+            cursor.execute(*call)
+            row = cursor.fetchone()
+        except self.error:
+            if not connection.closed:
+                cursor.execute("ROLLBACK TO SAVEPOINT flask_orgkeys")
+            raise
+        cursor.execute("RELEASE SAVEPOINT flask_orgkeys")
+        cursor.close()
+        return row
 
     def write(self, connection: Any, calls: Iterable[Call]) -> None:
-        _in_autocommit(connection, self._write, calls)
+        self._in_autocommit(connection, self._write, calls)
 
     def _write(self, connection: Any, calls: Iterable[Call]) -> None:
         cursor = connection.cursor()
         try:
-            cursor.execute(self._BEGIN)
+            self._begin(cursor)
             for call in calls:
                 cursor.execute(*call)
             cursor.execute("COMMIT")
-        except BaseException:
-            if not connection.closed:
-                cursor.execute("ROLLBACK")
+        except self.error as error:
+            self._restore(lambda: cursor.execute("ROLLBACK"), error)
             raise
-        finally:
-            cursor.close()
+        cursor.close()
+
+    def _begin(self, cursor: Any) -> None:
+        cursor.execute(self._BEGIN)
+
+    def _in_autocommit(
+        self, connection: Any, function: Callable[[Any, Argument], Result], argument: Argument
+    ) -> Result:
+        """Call a function with a connection that opens no transaction of its own.
+
+        Switching that costs no round trip.
+        """
+        if connection.autocommit:
+            return function(connection, argument)
+        connection.autocommit = True
+        try:
+            result = function(connection, argument)
+        except self.error as error:
+            self._restore(lambda: setattr(connection, "autocommit", False), error)
+            raise
+        connection.autocommit = False
+        return result
+
+
+class Psycopg(PostgreSQL):
+    """psycopg 3."""
+
+    def _begin(self, cursor: Any) -> None:
+        # Several statements at once cannot be prepared, which a host may want of every one.
+        cursor.execute(self._BEGIN, prepare=False)
 
 
 class MariaDB(Driver):
     """MariaDB, by PyMySQL or mysqlclient."""
 
     missing_table_codes: frozenset[Any] = frozenset({1146, 1054})
-
-    def has_snapshot(self, connection: Any) -> bool:  # noqa: ARG002
-        # Unless the host has chosen another level than MariaDB has by itself.
-        return True
 
     _NO_WAIT = "SET STATEMENT innodb_lock_wait_timeout = 0, lock_wait_timeout = 0 FOR "
 
@@ -192,10 +244,12 @@ class MariaDB(Driver):
         before = connection.get_autocommit()
         connection.autocommit(True)
         try:
-            return _fetch_one(connection, call)
-        finally:
-            if connection.open:
-                connection.autocommit(before)
+            row = _fetch_one(connection, call)
+        except self.error as error:
+            self._restore(lambda: connection.autocommit(before), error)
+            raise
+        connection.autocommit(before)
+        return row
 
     def write(self, connection: Any, calls: Iterable[Call]) -> None:
         super().write(connection, ((self._NO_WAIT + sql, values) for sql, values in calls))
@@ -203,40 +257,29 @@ class MariaDB(Driver):
 
 def driver_of(dialect: Dialect) -> Driver:
     """Return the driver of a dialect that has been connected."""
+    return _driver_class(dialect)(dialect.loaded_dbapi.Error)
+
+
+def _driver_class(dialect: Dialect) -> type[Driver]:
     if dialect.name == "sqlite":
-        return SQLite()
-    if dialect.driver in ("psycopg", "psycopg2"):
-        return PostgreSQL()
+        return SQLite
+    if dialect.driver in _POSTGRESQL_DRIVERS:
+        return _POSTGRESQL_DRIVERS[dialect.driver]
     if dialect.driver in ("pymysql", "mysqldb") and getattr(dialect, "is_mariadb", False):
-        return MariaDB()
-    return Driver()
+        return MariaDB
+    return Driver
+
+
+_POSTGRESQL_DRIVERS: dict[str, type[Driver]] = {"psycopg": Psycopg, "psycopg2": PostgreSQL}
 
 
 def _fetch_one(connection: Any, call: Call) -> Any:
     cursor = connection.cursor()
-    try:
-        return _fetch_by(cursor, call)
-    finally:
-        cursor.close()
+    row = _fetch_by(cursor, call)
+    cursor.close()
+    return row
 
 
 def _fetch_by(cursor: Any, call: Call) -> Any:
     cursor.execute(*call)
     return cursor.fetchone()
-
-
-def _in_autocommit(
-    connection: Any, function: Callable[[Any, Argument], Result], argument: Argument
-) -> Result:
-    """Call a function with a PostgreSQL connection that opens no transaction of its own.
-
-    Switching that costs no round trip.
-    """
-    if connection.autocommit:
-        return function(connection, argument)
-    connection.autocommit = True
-    try:
-        return function(connection, argument)
-    finally:
-        if not connection.closed:
-            connection.autocommit = False

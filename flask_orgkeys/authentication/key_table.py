@@ -38,6 +38,29 @@ class StoredKey(NamedTuple):
     expires_at: datetime | None
     last_used_at: datetime | None
     revoked_at: datetime | None
+    previous_digest: str | None
+    previous_until: datetime | None
+    previous_used_at: datetime | None
+    unconfirmed_since: datetime | None
+    """The last rotation, until the new secret is used."""
+
+    def is_ahead_of(self, other: StoredKey) -> bool:
+        """Tell whether a revocation, a rotation or the end of the secret before came after
+        ``other``, which may be of a transaction that sees the past, or has changes of its own.
+        """
+        if self.revoked_at is not None:
+            return True
+        if self.digest == other.digest:
+            return _is_later(other.previous_until, self.previous_until)
+        if self.digest == other.previous_digest:
+            return False
+        if other.unconfirmed_since is not None and self.previous_digest == other.previous_digest:
+            return _is_later(self.unconfirmed_since, other.unconfirmed_since)
+        return True
+
+
+def _is_later(moment: datetime | None, than: datetime | None) -> bool:
+    return moment is not None and than is not None and moment > than
 
 
 class KeyTable:
@@ -52,7 +75,12 @@ class KeyTable:
 
     def _compile(self, models: Models, dialect: Dialect) -> None:
         key = models.key_table.c
-        columns = [_readable(key[name], dialect) for name in StoredKey._fields]
+        unconfirmed_since = sa.case((key.confirmed_at.is_(None), key.rotated_at))
+        computed = {"unconfirmed_since": unconfirmed_since.label("unconfirmed_since")}
+        columns = [
+            _readable(computed[name] if name in computed else key[name], dialect)
+            for name in StoredKey._fields
+        ]
         key_id = sa.bindparam("key_id", type_=key.id.type)
         self._processors = [
             (index, process) for index, (_, process) in enumerate(columns) if process is not None
@@ -60,20 +88,32 @@ class KeyTable:
         selected = [column for column, _ in columns]
         select = Statement(sa.select(*selected).where(key.id == key_id), dialect)
         self._sql, parameters = select.call({"key_id": ""})
+        within = sa.select(*selected, sa.literal_column(self.driver.sees_past))
+        self._sql_within, _ = Statement(within.where(key.id == key_id), dialect).call(
+            {"key_id": ""}
+        )
         self._is_positional = isinstance(parameters, tuple)
 
     def read_apart(
         self, connection: Any, key_id: str, kept: Kept | None = None
     ) -> StoredKey | None:
         """Read a key on a driver's connection with no transaction open, and open none."""
-        return self._stored_key(self.driver.read_apart(connection, self._select(key_id), kept))
+        call = self._call(self._sql, key_id)
+        return self._stored_key(self.driver.read_apart(connection, call, kept))
 
-    def read_within(self, connection: Any, key_id: str) -> StoredKey | None:
-        """Read a key within the transaction on a driver's connection."""
-        return self._stored_key(self.driver.read_within(connection, self._select(key_id)))
+    def read_within(self, connection: Any, key_id: str) -> tuple[StoredKey | None, bool]:
+        """Read a key within the transaction on a driver's connection.
 
-    def _select(self, key_id: str) -> Call:
-        return self._sql, (key_id,) if self._is_positional else {"key_id": key_id}
+        :return: the key, and whether the transaction may see the past.
+        """
+        row = self.driver.read_within(connection, self._call(self._sql_within, key_id))
+        if row is None:
+            return None, False
+        *values, sees_past = row
+        return self._stored_key(values), bool(sees_past)
+
+    def _call(self, sql: str, key_id: str) -> Call:
+        return sql, (key_id,) if self._is_positional else {"key_id": key_id}
 
     def _stored_key(self, row: Sequence[Any] | None) -> StoredKey | None:
         if row is None:
@@ -86,7 +126,7 @@ class KeyTable:
 
 
 def _readable(
-    column: sa.Column[Any], dialect: Dialect
+    column: sa.ColumnElement[Any], dialect: Dialect
 ) -> tuple[sa.ColumnElement[Any], Callable[[Any], Any] | None]:
     """Return what to select for a column, and what makes its value of the driver's, where that is
     not NULL.

@@ -1,14 +1,19 @@
-"""Borrowing a connection from a host's pool, for the length of one statement."""
+"""Borrowing a connection from a host's pool, for the length of one statement.
+
+The one place with names of SQLAlchemy's pools that are not public. ``pool.connect()`` would do the
+same by public names: it takes 11 microseconds more on SQLite and about 25 more on PostgreSQL, where
+the look-up takes 15 and 150, and on MariaDB a round trip for a rollback that is not needed.
+"""
 
 from __future__ import annotations
 
 from threading import RLock
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy.pool import QueuePool, StaticPool
+from sqlalchemy.pool import NullPool, QueuePool, SingletonThreadPool, StaticPool
 
 if TYPE_CHECKING:
-    from sqlalchemy.pool import Pool, PoolProxiedConnection
+    from sqlalchemy.pool import ConnectionPoolEntry, Pool, PoolProxiedConnection
 
 
 # Python's sqlite3 crashes where two threads use one connection at once.
@@ -31,7 +36,7 @@ class Loan:
     :raises sqlalchemy.exc.TimeoutError: where the pool has none to give.
     """
 
-    __slots__ = ("_entry", "_is_shared", "_proxy", "connection", "kept")
+    __slots__ = ("_entry", "_is_shared", "_may_be_database", "_proxy", "connection", "kept")
 
     def __init__(self, pool: Pool) -> None:
         self._proxy: PoolProxiedConnection | None = None
@@ -39,6 +44,7 @@ class Loan:
         self.connection: Any
         self.kept: dict[str, Any] | None = None
         self._is_shared = isinstance(pool, StaticPool)
+        self._may_be_database = self._is_shared or isinstance(pool, SingletonThreadPool)
         if self._is_shared:
             _LOCK_OF_SHARED.acquire()
         try:
@@ -57,22 +63,25 @@ class Loan:
             self.connection = self._entry.get_connection()
             self.kept = self._entry.info
         except BaseException as error:
-            self._entry._checkin_failed(error, _fairy_was_created=False)
+            give_back_broken(self._entry, error)
             raise
 
     def give_back(self, error: BaseException | None = None) -> None:
         """Give it back.
 
-        :param error: what went wrong with it, if anything: without a proxy that would reset it, it
-            is closed then, and opened anew for the next one.
+        :param error: what went wrong with it, if anything: it is closed then, for it may be in the
+            middle of an answer, and opened anew for the next one. One that may be a database in
+            memory is reset.
         """
         try:
             if self._proxy is not None:
+                if error is not None and not self._may_be_database:
+                    self._proxy.invalidate(error)
                 self._proxy.close()
-                return
-            if error is not None:
-                self._entry.invalidate(error)
-            self._entry.checkin(_fairy_was_created=False)
+            elif error is not None:
+                give_back_broken(self._entry, error)
+            else:
+                self._entry.checkin(_fairy_was_created=False)
         finally:
             self._unlock()
 
@@ -82,9 +91,30 @@ class Loan:
 
     def invalidate(self, error: BaseException) -> None:
         """Give it back to be closed, for the database has ended it."""
-        if self._proxy is not None:
-            self._proxy.invalidate(error)
+        self._may_be_database = False
         self.give_back(error)
+
+
+def give_back_broken(entry: ConnectionPoolEntry, error: BaseException | None) -> None:
+    """Give a connection's place back to its pool, whatever becomes of the connection.
+
+    :param error: why it is closed first, or ``None`` to keep it.
+    """
+    private: Any = entry
+    try:
+        if error is not None:
+            entry.invalidate(error)
+    finally:
+        private.checkin(_fairy_was_created=False)
+
+
+def has_room(pool: Pool) -> bool:
+    """Tell whether a pool gives a connection without making anybody wait for one."""
+    if isinstance(pool, QueuePool):
+        overflow = pool._max_overflow
+        # Not to the last: others may be about to take one, too.
+        return overflow < 0 or 4 * pool.checkedout() <= 3 * (pool.size() + overflow)
+    return isinstance(pool, NullPool)
 
 
 def _needs_proxy(pool: Pool) -> bool:

@@ -18,12 +18,15 @@ import sqlalchemy as sa
 from flask_sqlalchemy.session import Session as StockSession
 from sqlalchemy import event, orm
 from sqlalchemy.engine import Connection, Engine
-from sqlalchemy.pool import NullPool, QueuePool
+from sqlalchemy.pool import QueuePool
 
 from ..errors import ConfigurationError
 from ..keys.database import reason_of
+from .drivers import BrokenConnection
 from .key_table import KeyTable, StoredKey
-from .loan import Loan
+from .loan import Loan, has_room
+from .uncommitted import is_written, note_writes
+from .use_rows import UseRow
 from .writes import PendingUses, Use
 
 if TYPE_CHECKING:
@@ -31,6 +34,7 @@ if TYPE_CHECKING:
     from flask_sqlalchemy import SQLAlchemy
 
     from ..keys.models import Models
+    from .drivers import Driver
 
 logger: logging.Logger = logging.getLogger(__name__)
 
@@ -78,58 +82,93 @@ class Reader:
         except self._errors as error:
             raise self._unavailable(error) from error
 
-    def record(self, use: Use) -> None:
-        """Have a use of the key that was found written, as soon as it can neither disturb the
-        host's transaction nor delay the request: mostly when this reader is done.
+    def write(self, uses: PendingUses) -> None:
+        """Have uses written, if that neither disturbs the host's transaction nor waits: on the
+        host's connection if that is idle, or on a borrowed one when it is given back.
         """
-        uses = self._lookup.pending_uses(self._engine)
-        uses.record(use)
         if self._host_connection is not None:
             connection = self._host_connection.connection.dbapi_connection
             if uses.driver.is_idle(connection):
-                uses.write(connection)
+                try:
+                    uses.write(connection)
+                except BaseException as error:
+                    self._invalidate_host_connection(uses.driver, error)
+                    if not isinstance(error, BrokenConnection):
+                        raise
+        elif not isinstance(self._engine.pool, QueuePool) or has_room(self._engine.pool):
+            try:
+                self._loan = self._lend()
+            except (sa.exc.SQLAlchemyError, uses.driver.error, DatabaseUnavailable) as error:
+                logger.debug("uses of keys are not written yet: %s", error)
 
     def _find(self, key_id: str) -> StoredKey | None:
         if self._host_connection is not None:
             return self._find_on_host_connection(self._host_connection, key_id)
         self._pool = self._engine.pool
-        self._loan = loan = Loan(self._pool)
+        self._loan = loan = self._lend()
         self._table = table = self._lookup.table(self._engine)
         return table.read_apart(loan.connection, key_id, loan.kept)
+
+    def _lend(self) -> Loan:
+        try:
+            return Loan(self._engine.pool)
+        except OSError as error:
+            raise self._unavailable(error) from error
 
     def _find_on_host_connection(self, host: Connection, key_id: str) -> StoredKey | None:
         connection = host.connection.dbapi_connection
         self._table = table = self._lookup.table(self._engine)
-        if table.driver.is_idle(connection):
-            return table.read_apart(connection, key_id)
         if table.driver.has_failed(connection):
-            if not _has_room(self._engine):
+            if not has_room(self._engine.pool):
                 raise DatabaseUnavailable("the host's transaction has failed; roll it back")
             self._host_connection = None
             return self._find(key_id)
-        stored = table.read_within(connection, key_id)
-        if stored is None or not table.driver.has_snapshot(connection):
+        stored, sees_past = self._read_on_host_connection(table, connection, key_id)
+        if stored is None or stored.revoked_at is not None or not sees_past:
             return stored
-        return self._find_revoked_since(key_id) or stored
+        if is_written(host, key_id) or not has_room(self._engine.pool):
+            return stored
+        latest = self._find_beside(table, key_id)
+        # If it is absent beside the transaction, it was deleted since.
+        return stored if latest and not latest.is_ahead_of(stored) else latest
 
-    def _find_revoked_since(self, key_id: str) -> StoredKey | None:
-        """Read a key past the host's transaction, which may see the past, and return it where it is
-        revoked by now. Where the pool has no connection to spare, that has to wait.
-        """
-        if not _has_room(self._engine):
-            return None
-        loan = Loan(self._engine.pool)
+    def _read_on_host_connection(
+        self, table: KeyTable, connection: Any, key_id: str
+    ) -> tuple[StoredKey | None, bool]:
         try:
-            current = self._lookup.table(self._engine).read_apart(loan.connection, key_id)
+            if table.driver.is_idle(connection):
+                return table.read_apart(connection, key_id), False
+            return table.read_within(connection, key_id)
+        except self._errors:
+            raise
+        except BaseException as error:
+            self._invalidate_host_connection(table.driver, error)
+            if isinstance(error, BrokenConnection):
+                raise self._unavailable(error) from error
+            raise
+
+    def _invalidate_host_connection(self, driver: Driver, error: BaseException) -> None:
+        host = self._host_connection
+        if host is not None and driver.can_replace(host.connection.dbapi_connection):
+            host.invalidate(error)
+
+    def _find_beside(self, table: KeyTable, key_id: str) -> StoredKey | None:
+        """Read a key past the host's transaction, which may see the past: the key may have been
+        revoked or rotated since, or deleted with its organisation.
+        """
+        loan = self._lend()
+        try:
+            latest = table.read_apart(loan.connection, key_id)
         except BaseException as error:
             loan.give_back(error)
             raise
         loan.give_back()
-        return current if current is not None and current.revoked_at is not None else None
+        return latest
 
     @property
     def _errors(self) -> tuple[type[BaseException], ...]:
-        return (sa.exc.SQLAlchemyError, self._engine.dialect.loaded_dbapi.Error, OSError)
+        # Not all of OSError: a deadline of the host's may raise a TimeoutError.
+        return (sa.exc.SQLAlchemyError, self._engine.dialect.loaded_dbapi.Error, ConnectionError)
 
     def _is_stale(self, error: BaseException) -> bool:
         """Tell whether a borrowed connection was dead already; if so, take it out of the pool, and
@@ -180,6 +219,7 @@ class Lookup:
                 "leave bind_key out for the database of SQLALCHEMY_DATABASE_URI."
             )
         _engines.add(engine)
+        note_writes(models.ApiKey)
         # For every session: a host's tests may put another in the place of ``db.session``.
         if not event.contains(orm.Session, "after_begin", _note_open_connection):
             event.listen(orm.Session, "after_begin", _note_open_connection)
@@ -203,9 +243,34 @@ class Lookup:
             new = PendingUses(self._models, engine.dialect, driver)
             uses = self._uses.setdefault(engine, new)
             if uses is new:
-                event.listen(engine, "checkin", uses.write)
+                event.listen(engine, "checkin", uses.write_at_checkin)
                 weakref.finalize(engine, _write_at_exit, weakref.ref(engine), uses)
         return uses
+
+    def record(self, use: Use) -> None:
+        """Keep a use of a key that was found, to be written by :meth:`write_now`."""
+        engine, _ = self._engine_and_host_connection()
+        self.pending_uses(engine).record(use)
+
+    def record_row(self, row: UseRow) -> None:
+        """Keep the uses of a row, to be written by :meth:`write_now`."""
+        engine, _ = self._engine_and_host_connection()
+        self.pending_uses(engine).record_row(row)
+
+    def write_now(self) -> None:
+        """Have the uses written as soon as that can neither disturb the host's transaction nor
+        delay the request: mostly at once.
+        """
+        engine, host_connection = self._engine_and_host_connection()
+        uses = self._uses.get(engine)
+        if uses is not None and uses.is_write_due:
+            with Reader(self, engine, host_connection) as reader:
+                reader.write(uses)
+
+    def forget_uses(self) -> None:
+        """Forget the uses that are yet to be written: in a fork, where the parent writes them."""
+        for uses in list(self._uses.values()):
+            uses.forget()
 
     def write_uses(self) -> None:
         """Write the uses that wait for the host to end its transaction, if that can be done
@@ -260,28 +325,20 @@ def _open_connection(session: Any, engine: Engine) -> Connection | None:
     return None
 
 
-def _has_room(engine: Engine) -> bool:
-    """Tell whether the engine's pool gives a connection without making anybody wait for one."""
-    pool = engine.pool
-    if isinstance(pool, QueuePool):
-        overflow = pool._max_overflow
-        # Not to the last: others may be about to take one, too.
-        return overflow < 0 or 4 * pool.checkedout() <= 3 * (pool.size() + overflow)
-    return isinstance(pool, NullPool)
-
-
 def _has_open_connection(engine: Engine) -> bool:
     return isinstance(engine.pool, QueuePool) and engine.pool.checkedin() > 0
 
 
 def _write_on_pooled_connection(engine: Engine) -> None:
-    if not _has_room(engine):
+    if not has_room(engine.pool):
         return
     try:
-        # Given back, it is written on.
-        engine.raw_connection().close()
+        connection = engine.raw_connection()
     except (sa.exc.SQLAlchemyError, engine.dialect.loaded_dbapi.Error, OSError) as error:
         logger.debug("uses of keys are not written yet: %s", error)
+    else:
+        # Given back, it is written on.
+        connection.close()
 
 
 def _write_at_exit(engine_reference: weakref.ref[Engine], uses: PendingUses) -> None:

@@ -20,7 +20,7 @@ class AuthenticatedKey:
     :param id: the public id.
     :param name: what the administrator called it.
     :param organization_id: the host's id of the organisation it belongs to.
-    :param scopes: what it may do.
+    :param scopes: those of its scopes that the app declares.
     :param created_by: who created it, as the host names its users.
     :param created_at: aware, in UTC.
     :param expires_at: aware, in UTC, or ``None`` where it does not expire.
@@ -46,15 +46,45 @@ class Accepted:
 
     :param key_id: its public id.
     :param stored: its row.
+    :param at: the time of the decision.
+    :param scopes: the stored scopes that the app declares.
     :param has_use: whether its use is yet to be written.
+    :param is_previous: whether the secret is the one before the last rotation.
+
+    ``demanded`` are the scopes of the guards that have let it pass so far, ``is_noted`` whether
+    the request is counted as a use.
     """
 
-    __slots__ = ("_key", "has_use", "key_id", "stored")
+    __slots__ = (
+        "_key",
+        "at",
+        "demanded",
+        "has_use",
+        "is_noted",
+        "is_previous",
+        "key_id",
+        "scopes",
+        "stored",
+    )
 
-    def __init__(self, key_id: str, stored: StoredKey, *, has_use: bool) -> None:
+    def __init__(
+        self,
+        key_id: str,
+        stored: StoredKey,
+        at: datetime,
+        *,
+        scopes: frozenset[str],
+        has_use: bool,
+        is_previous: bool = False,
+    ) -> None:
         self.key_id: str = key_id
         self.stored: StoredKey = stored
+        self.at: datetime = at
+        self.scopes: frozenset[str] = scopes
+        self.demanded: tuple[str, ...] = ()
+        self.is_noted: bool = False
         self.has_use: bool = has_use
+        self.is_previous: bool = is_previous
         self._key: AuthenticatedKey | None = None
 
     @property
@@ -66,7 +96,7 @@ class Accepted:
                 id=self.key_id,
                 name=stored.name,
                 organization_id=stored.organization_id,
-                scopes=stored.scopes,
+                scopes=self.scopes,
                 created_by=stored.created_by,
                 created_at=as_utc(stored.created_at),
                 expires_at=None if stored.expires_at is None else as_utc(stored.expires_at),
@@ -79,10 +109,17 @@ class Rejected:
 
     :param reason: what a guard raises.
     :param key_id: the presented public id, where the checksum was right.
+    :param at: the time of the decision, if the database was asked.
     """
 
-    __slots__ = ("key_id", "reason")
+    __slots__ = ("at", "key_id", "reason")
 
-    def __init__(self, reason: type[errors.RequestRefused], key_id: str | None = None) -> None:
+    def __init__(
+        self,
+        reason: type[errors.RequestRefused],
+        key_id: str | None = None,
+        at: datetime | None = None,
+    ) -> None:
         self.reason: type[errors.RequestRefused] = reason
         self.key_id: str | None = key_id
+        self.at: datetime | None = at

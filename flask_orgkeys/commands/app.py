@@ -1,4 +1,4 @@
-"""The commands ``flask orgkeys ...``, with those on a key at hand, on all keys, and on the app."""
+"""Commands on a key at hand, on all keys, and on the app."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from .. import tokens
 from ..config.scopes import undeclared
 from ..guards.access_rule import ANY
 from ..guards.dry_run import dry_run
-from ..guards.endpoints import Route, routes_of, unused_scopes
+from ..guards.endpoints import Route, is_by_possession, routes_of, unused_scopes
 from ..keys.document import document, timestamp
 from ..leaks import FORMATS, scan_rule
 from ..management import management
 from ..state import AppState, state_of
-from .doctor import UNSAFE, examine
+from .doctor import KINDS, UNSAFE, examine
 from .group import DAYS, as_json, by, commands, commit, login_name, organization_id_of
 from .keys import print_key
 from .output import counted, print_json, print_table
@@ -31,16 +31,17 @@ LONGEST_INPUT_BYTES = 4096
 
 @commands.command("verify")
 @click.argument("refused", metavar="", nargs=-1)
-@click.option("--scope", "scopes", multiple=True, help="That it has to hold. May be repeated.")
-@click.option("--organization", help="Whose it has to be, as the URL names it.")
+@click.option("--scope", "scopes", multiple=True, help="A scope that the key must hold.")
+@click.option("--organization", help="The organisation that the key must belong to.")
 @as_json
 def verify(
     refused: tuple[str, ...], scopes: tuple[str, ...], organization: str | None, as_json: bool
 ) -> None:
-    """Read a key from standard input, and say whose it is and whether it would pass.
+    """Tell whether a key on standard input is valid.
 
-    The key is no argument, for those end in the shell's history, and is not printed. This is no use
-    of it. Exits with 1 where it would not pass.
+    Shows the key's organisation, name and state. The key is no argument, because arguments stay in
+    the shell's history. It is not printed, and this is no use of it. The exit code is 1 if the key
+    is refused.
     """
     if refused:
         # Without what it was, which click would repeat.
@@ -75,15 +76,21 @@ def verify(
     required=True,
     help="Only keys that were revoked or expired longer ago.",
 )
-@click.option("--batch", type=click.IntRange(1, 10_000), default=500, show_default=True)
-@click.option("--dry-run", is_flag=True, help="Say how many, and delete none.")
+@click.option(
+    "--batch",
+    type=click.IntRange(1, 10_000),
+    default=500,
+    show_default=True,
+    help="Keys per transaction.",
+)
+@click.option("--dry-run", is_flag=True, help="Count the keys, and delete none.")
 @by
 @as_json
 def prune(older_than: int, batch: int, dry_run: bool, by: str | None, as_json: bool) -> None:
-    """Delete the rows of keys that ended long ago, in every organisation.
+    """Delete the rows of keys that ended long ago.
 
-    The audit record of each stays. Each batch is a transaction of its own, so that this can be
-    stopped, and run again, at any time.
+    In every organisation. The audit record of each key stays. Each batch is a transaction of its
+    own, so you can stop this at any time, and run it again.
     """
     actor = by or login_name()
     ended_before = datetime.now(UTC) - timedelta(days=older_than)
@@ -107,24 +114,33 @@ def prune(older_than: int, batch: int, dry_run: bool, by: str | None, as_json: b
 
 
 @commands.command("routes")
-@click.option("--under", metavar="PATH", multiple=True, help="Where the API is. May be repeated.")
+@click.option("--under", metavar="PATH", multiple=True, help="A path of the API.")
 @click.option(
-    "--open", "open_", metavar="ENDPOINT", multiple=True, help="One that needs no key on purpose."
+    "--open",
+    "open_",
+    metavar="ENDPOINT",
+    multiple=True,
+    help="An endpoint that is open on purpose; repeatable.",
 )
 @as_json
 def routes(under: tuple[str, ...], open_: tuple[str, ...], as_json: bool) -> None:
-    """Show every endpoint with the scopes that it demands, and the scopes that none demands.
+    """List the endpoints with the scopes that they require.
 
-    With --under, an endpoint is one of the API where its URL rule is PATH or goes on from it, as
-    "/api" and "/api/o/<org_slug>" do. Exits with 1 where one of them takes requests without a key,
-    but for those that --open names, or where there is none.
+    Also lists the scopes that no endpoint requires. With --under, shows only endpoints of the API:
+    PATH itself and the URL rules below it, as "/api/o/<org_slug>" is below "/api". The exit code is
+    1 if one of them needs no key and is not named by --open, or if there is none.
     """
     app = current_app._get_current_object()  # type: ignore[attr-defined]
     every, unused = routes_of(app), unused_scopes(app)
     _check_options(every, under, open_)
+    by_possession = {
+        endpoint for endpoint, view in app.view_functions.items() if is_by_possession(view)
+    }
     shown = [route for route in every if not under or any(map(route.is_under, under))]
     unguarded = [
-        route for route in shown if under and route.scopes is None and route.endpoint not in open_
+        route
+        for route in shown
+        if under and route.scopes is None and route.endpoint not in {*open_, *by_possession}
     ]
     if as_json:
         documents = [[asdict(route) for route in some] for some in (shown, unguarded)]
@@ -141,19 +157,35 @@ def routes(under: tuple[str, ...], open_: tuple[str, ...], as_json: bool) -> Non
 
 
 @commands.command("check")
+@click.option(
+    "--accept",
+    "accepted",
+    metavar="NAME",
+    multiple=True,
+    help="A finding to leave out, like no-wall or no-wall:whoami. May be repeated.",
+)
 @as_json
-def check(as_json: bool) -> None:
-    """Name what is weak or missing in the app's set-up, with the remedy.
+def check(accepted: tuple[str, ...], as_json: bool) -> None:
+    """Find weaknesses in the app's set-up, with their remedies.
 
-    Exits with 1 where something is unsafe.
+    The exit code is 1 if something is unsafe.
     """
-    findings = list(examine(current_app._get_current_object()))  # type: ignore[attr-defined]
+    unknown = [name for name in accepted if name.partition(":")[0] not in KINDS]
+    if unknown:
+        raise click.BadParameter(f"no such finding: {unknown[0]!r}; there is {', '.join(KINDS)}.")
+    app = current_app._get_current_object()  # type: ignore[attr-defined]
+    findings = [
+        finding
+        for finding in examine(app)
+        if not {finding.name, finding.name.partition(":")[0]} & set(accepted)
+    ]
     is_safe = all(finding.severity != UNSAFE for finding in findings)
     if as_json:
         print_json({"safe": is_safe, "findings": [asdict(finding) for finding in findings]})
     else:
         for finding in findings:
-            click.echo(f"{finding.severity}: {finding.problem}\n  {finding.remedy}")
+            remedy = finding.remedy.replace("\n", "\n  ")
+            click.echo(f"{finding.severity}: {finding.problem} ({finding.name})\n  {remedy}")
         if is_safe:
             click.echo("Nothing unsafe found.")
     if not is_safe:
@@ -167,9 +199,10 @@ def check(as_json: bool) -> None:
     type=click.Choice(tuple(FORMATS)),
     default="gitleaks",
     show_default=True,
+    help="The scanner.",
 )
 def print_scan_rule(format_name: str) -> None:
-    """Print the rule by which a secret scanner finds this app's keys."""
+    """Print a rule for secret scanners that finds this app's keys."""
     click.echo(scan_rule(format_name, state_of().settings.prefix), nl=False)
 
 
@@ -204,8 +237,9 @@ def _check_options(every: list[Route], under: tuple[str, ...], endpoints: tuple[
 
 
 def _print_routes(shown: list[Route]) -> None:
-    rows = [("ENDPOINT", "METHODS", "RULE", "SCOPES")]
+    rows = [("ENDPOINT", "METHODS", "RULE", "WALL", "SCOPES")]
     for route in shown:
         scopes = "-" if route.scopes is None else " ".join(route.scopes) or "(any key)"
-        rows.append((route.endpoint, ", ".join(route.methods), route.rule, scopes))
+        methods = ", ".join(route.methods)
+        rows.append((route.endpoint, methods, route.rule, route.wall or "-", scopes))
     print_table(rows)

@@ -1,8 +1,9 @@
-"""What all commands have in common: their group, what they print, and how they end."""
+"""The group of commands, their common options, and their errors."""
 
 from __future__ import annotations
 
 import getpass
+import sys
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -11,9 +12,11 @@ import sqlalchemy as sa
 from flask.cli import AppGroup, ScriptInfo
 
 from ..config.settings import DEFAULTS, MAX_EXPIRY_DAYS
+from ..host import LoaderFailed
 from ..keys.database import UNANSWERED, committed, reason_of
 from ..keys.redaction import redacted, without_secret
 from ..state import AppState, state_of
+from .output import escape_unencodable
 
 T = TypeVar("T")
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -26,7 +29,7 @@ class Unanswered(click.ClickException):
 
 
 class Commands(AppGroup):
-    """The group, which says in one line what the database has to say, and repeats no key."""
+    """The group: it reports an error of the database in one line, and repeats no key."""
 
     def make_context(
         self,
@@ -41,12 +44,15 @@ class Commands(AppGroup):
             raise _without_keys(error, parent) from None
 
     def invoke(self, ctx: click.Context) -> Any:
+        escape_unencodable(sys.stdout, sys.stderr)
         try:
             return super().invoke(ctx)
         except click.ClickException as error:
             raise _without_keys(error, ctx) from None
         except UNANSWERED as error:
             raise Unanswered(f"the database cannot be asked: {reason_of(error)}") from error
+        except LoaderFailed as error:
+            raise click.ClickException(str(error)) from error
         except sa.exc.IntegrityError as error:
             raise click.ClickException(f"the database refuses it: {reason_of(error)}") from error
 
@@ -59,7 +65,7 @@ as_json: Callable[[Command], Command] = click.option(
     "--json", "as_json", is_flag=True, help="Print JSON."
 )
 by: Callable[[Command], Command] = click.option(
-    "--by", metavar="WHO", help="For the record. [default: cli:<your login name>]"
+    "--by", metavar="WHO", help="Your name for the audit record. [default: cli:<your login name>]"
 )
 
 
@@ -69,7 +75,7 @@ def organization_id_of(state: AppState, slug: str) -> Any:
         raise click.ClickException("the app has no @orgkeys.organization_loader")
     organization = state.host.load_organization(slug)
     if organization is None:
-        # Somebody may have given a whole key for one.
+        # Redacted: a whole key may have been given instead.
         raise click.ClickException(
             f"no organisation {without_secret(slug, state.settings.prefix)!r}"
         )
@@ -77,7 +83,7 @@ def organization_id_of(state: AppState, slug: str) -> Any:
 
 
 def commit(change: Callable[[], T]) -> T:
-    """Make a change and commit it; what is wrong with its arguments ends the command."""
+    """Make a change and commit it; a wrong argument ends the command with a message."""
     try:
         return committed(state_of().host.session, change)
     except ValueError as error:
@@ -85,7 +91,7 @@ def commit(change: Callable[[], T]) -> T:
 
 
 def login_name() -> str:
-    """Return who types, for the record."""
+    """Return the name of the operating system's user, for the record."""
     try:
         return f"cli:{getpass.getuser()}"
     except (KeyError, OSError):
@@ -93,11 +99,12 @@ def login_name() -> str:
 
 
 def _without_keys(error: click.ClickException, ctx: click.Context | None) -> click.ClickException:
-    """Have an error repeat of a key that was given in the wrong place its public start alone: what
-    a pipeline writes to standard error is kept.
+    """Redact keys in an error's message: a key may have been given in the wrong place, and a
+    pipeline keeps its standard error.
     """
     prefix = DEFAULTS["PREFIX"]
     if ctx is not None:
         prefix = state_of(ctx.ensure_object(ScriptInfo).load_app()).settings.prefix
-    vars(error)["message"] = redacted(error.message, prefix)
+    text = redacted(error.format_message(), prefix)
+    vars(error)["format_message"] = lambda: text
     return error

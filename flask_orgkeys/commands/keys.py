@@ -4,30 +4,40 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import click
 
+from .. import tokens
 from ..config.settings import NEVER
-from ..keys.document import document
-from ..keys.models import ACTIVE, ApiKey
+from ..keys.document import document, use_document
+from ..keys.events import Actor
+from ..keys.models import ACTIVE, ApiKey, KeyUse
 from ..keys.redaction import public_id
 from ..keys.selection import CURRENT, STATUSES
 from ..keys.store import IssuedKey
 from ..management import management
 from ..state import AppState, state_of
-from .group import DAYS, as_json, by, commands, commit, login_name, organization_id_of
-from .output import counted, minute, print_json, print_table
+from .group import DAYS, Command, as_json, by, commands, commit, login_name, organization_id_of
+from .output import as_json_text, counted, minute, output, print_json, print_table, secret_output
+
+expires_in: Callable[[Command], Command] = click.option(
+    "--expires-in", metavar="DAYS|never", help="Lifetime. [default: as on the page]"
+)
 
 
 @commands.command("create")
 @click.argument("organization")
-@click.option("--name", required=True, help="What the key is for.")
-@click.option("--scope", "scopes", multiple=True, required=True, help="May be repeated.")
-@click.option("--expires-in", metavar="DAYS|never", help="Lifetime. [default: as on the page]")
+@click.option("--name", required=True, help="The purpose of the key.")
+@click.option(
+    "--scope", "scopes", multiple=True, required=True, help="A scope of the key; repeatable."
+)
+@expires_in
+@click.option("--may-rotate-itself", is_flag=True, help="Let the key replace its own secret.")
+@output
 @by
 @as_json
 def create(
@@ -35,48 +45,49 @@ def create(
     name: str,
     scopes: tuple[str, ...],
     expires_in: str | None,
+    output: Path | None,
+    may_rotate_itself: bool,
     by: str | None,
     as_json: bool,
 ) -> None:
-    """Create a key for ORGANIZATION, as its URL names it.
+    """Create a key for ORGANIZATION, and print it once.
 
-    Prints the key alone on standard output, so that it can be piped into a secret store. It is
-    not shown again.
+    ORGANIZATION is the organisation's name in URLs. The key stands alone on standard output, for a
+    pipe into a secret store. An app that prints at its start would add to that: use --output.
     """
     state = state_of()
     organization_id = organization_id_of(state, organization)
-    expires_at = _expires_at(state, expires_in)
+    expires_at = expires_at_of(state, expires_in)
+    actor = by or login_name()
+    # Once for all retries: the first has printed it.
+    token = tokens.generate(state.settings.prefix)
+    now = datetime.now(UTC)
 
-    def create_and_print() -> ApiKey:
-        issued = management.create_key(
+    def create_and_write() -> ApiKey:
+        issued = state.keys.create(
             organization_id,
             name=name,
             scopes=scopes,
             expires_at=expires_at,
-            created_by=by or login_name(),
+            actor=Actor.of(actor),
+            may_rotate_itself=may_rotate_itself,
+            token=token,
+            now=now,
         )
-        # Before the commit: where it cannot be written, there is no key that nobody has.
-        _print_issued(issued, state, as_json)
+        write(issued_text(issued, state, as_json))
         return issued.key
 
-    key = commit(create_and_print)
+    with secret_output(output, unless="no key was created") as write:
+        key = commit(create_and_write)
     expires = "never expires" if key.expires_at is None else f"expires {key.expires_at:%Y-%m-%d}"
     click.echo(f"Created {key.id} {key.name!r}: {' '.join(key.scopes)}; {expires}.", err=True)
 
 
-def _print_issued(issued: IssuedKey, state: AppState, as_json: bool) -> None:
-    if sys.stdout is None:
-        raise click.ClickException("standard output is closed, so that no key was created")
-    try:
-        if as_json:
-            print_json({**document(issued.key, state.settings), "token": issued.token})
-        else:
-            click.echo(issued.token)
-        sys.stdout.flush()
-    except OSError as error:
-        raise click.ClickException(
-            f"the key cannot be written to standard output, so that none was created: {error}"
-        ) from None
+def issued_text(issued: IssuedKey, state: AppState, as_json: bool) -> str:
+    """Return a new key as a command prints it."""
+    if not as_json:
+        return issued.token
+    return as_json_text({**document(issued.key, state.settings), "token": issued.token})
 
 
 @commands.command("list")
@@ -86,10 +97,10 @@ def _print_issued(issued: IssuedKey, state: AppState, as_json: bool) -> None:
     type=click.Choice(STATUSES),
     help=f"[default: {CURRENT}; with --expiring-within: {ACTIVE}]",
 )
-@click.option("--scope", help="Only those that hold it.")
-@click.option("--created-by", metavar="WHO", help="Only those WHO created.")
-@click.option("--unused-for", type=DAYS, metavar="DAYS", help="Only those not used in DAYS.")
-@click.option("--expiring-within", type=DAYS, metavar="DAYS", help="Only those about to expire.")
+@click.option("--scope", metavar="SCOPE", help="Only keys with SCOPE.")
+@click.option("--created-by", metavar="WHO", help="Only keys that WHO created.")
+@click.option("--unused-for", type=DAYS, metavar="DAYS", help="Only keys not used for DAYS.")
+@click.option("--expiring-within", type=DAYS, metavar="DAYS", help="Only keys that expire in DAYS.")
 @as_json
 def list_(
     organization: str,
@@ -100,9 +111,10 @@ def list_(
     expiring_within: int | None,
     as_json: bool,
 ) -> None:
-    """List the keys of ORGANIZATION, as its URL names it, newest first.
+    """List the keys of ORGANIZATION, newest first.
 
-    A key that was never used counts as unused since it was created.
+    ORGANIZATION is the organisation's name in URLs. A key that was never used counts as unused
+    since its creation.
     """
     state, now = state_of(), datetime.now(UTC)
     if unused_for is not None and state.settings.last_used_step is None:
@@ -130,16 +142,21 @@ def list_(
 @click.argument("key_id")
 @as_json
 def show(organization: str, key_id: str, as_json: bool) -> None:
-    """Show a key of ORGANIZATION, as its URL names it.
+    """Show a key of ORGANIZATION, and its uses.
 
-    KEY_ID is the key's id, or its start as the pages show it.
+    ORGANIZATION is the organisation's name in URLs. KEY_ID is the key's id, or its start as the
+    pages show it.
     """
     state = state_of()
-    key = _key(state, organization, organization_id_of(state, organization), key_id)
+    organization_id = organization_id_of(state, organization)
+    key = key_of(state, organization, organization_id, key_id)
+    uses = management.list_uses(organization_id, key.id)
     if as_json:
-        print_json(document(key, state.settings))
+        found = [use_document(use) for use in uses]
+        print_json({**document(key, state.settings), "uses": found})
     else:
         print_key(key, state)
+        _print_uses(uses)
 
 
 @commands.command("revoke")
@@ -147,7 +164,9 @@ def show(organization: str, key_id: str, as_json: bool) -> None:
 @click.argument("key_id", required=False)
 @click.option("--all", "every", is_flag=True, help="All keys of ORGANIZATION.")
 @click.option(
-    "--created-by", metavar="WHO", help="All keys WHO created; without ORGANIZATION: in every one."
+    "--created-by",
+    metavar="WHO",
+    help="All keys that WHO created, of ORGANIZATION or of every organisation.",
 )
 @by
 @click.option("--yes", is_flag=True, help="Do not ask.")
@@ -161,10 +180,10 @@ def revoke(
     yes: bool,
     as_json: bool,
 ) -> None:
-    """Revoke a key of ORGANIZATION, as its URL names it, or several. This cannot be undone.
+    """Revoke one key, or several. This cannot be undone.
 
-    KEY_ID is the key's id, or its start as the pages show it. Instead of it, --all or --created-by
-    name several keys.
+    ORGANIZATION is the organisation's name in URLs. KEY_ID is the key's id, or its start as the
+    pages show it. Instead of it, --all or --created-by name several keys.
     """
     if sum((key_id is not None, every, created_by is not None)) != 1:
         raise click.UsageError("Name a KEY_ID, or --all, or --created-by.")
@@ -183,9 +202,28 @@ def print_key(key: ApiKey, state: AppState) -> None:
     """Print a key's values, one a line."""
     for name, value in document(key, state.settings).items():
         text = " ".join(value) if isinstance(value, list) else value
-        if name.endswith("_at"):
+        if name.endswith("_at") or (name.endswith("_until") and text is not None):
             text = minute(getattr(key, name))
-        click.echo(f"{name:<15}  {'-' if text is None else text}")
+        click.echo(f"{name:<17}  {'-' if text is None else text}")
+
+
+def _print_uses(uses: Sequence[KeyUse]) -> None:
+    if not uses:
+        return
+    rows = [("LAST", "ENDPOINT", "OUTCOME", "SCOPES", "FROM", "AT LEAST")]
+    rows += [
+        (
+            minute(use.last_at),
+            use.endpoint,
+            use.outcome,
+            " ".join(use.scopes) or "-",
+            use.address or "-",
+            str(use.uses),
+        )
+        for use in uses
+    ]
+    click.echo()
+    print_table(rows)
 
 
 def _print_list(keys: Sequence[ApiKey], now: datetime) -> None:
@@ -208,7 +246,7 @@ def _revoke_one(
     state: AppState, organization: str, key_id: str, actor: str, yes: bool
 ) -> list[dict[str, Any]]:
     organization_id = organization_id_of(state, organization)
-    key = _key(state, organization, organization_id, key_id)
+    key = key_of(state, organization, organization_id, key_id)
     key_id = key.id
     if not yes:
         last_used = f"last used {minute(key.last_used_at)}"
@@ -232,7 +270,7 @@ def _revoke_several(
         if organization is None:
             where = "1 organisation" if organizations == 1 else f"{organizations} organisations"
         click.confirm(f"Revoke {counted(len(keys))}{whose} in {where}?", abort=True, err=True)
-    # Put down before the commit, after which each would be read again.
+    # Before the commit, after which each key would be read again.
     revoked = commit(lambda: [document(key, state.settings) for key in revoke(revoked_by=actor)])
     click.echo(f"Revoked {counted(len(revoked))}.", err=True)
     return revoked
@@ -241,7 +279,7 @@ def _revoke_several(
 def _selected(
     state: AppState, organization: str | None, created_by: str | None
 ) -> tuple[Sequence[ApiKey], Callable[..., Sequence[ApiKey]]]:
-    """Return the keys that would be revoked by now, and what revokes them."""
+    """Return the keys to revoke, and the function that revokes them."""
     try:
         if organization is None:
             creator = created_by or ""
@@ -256,14 +294,16 @@ def _selected(
     )
 
 
-def _key(state: AppState, organization: str, organization_id: Any, text: str) -> ApiKey:
+def key_of(state: AppState, organization: str, organization_id: Any, text: str) -> ApiKey:
+    """Return a key by its id, or by its start as the pages show it."""
     key = management.get_key(organization_id, public_id(text, state.settings.prefix))
     if key is None:
         raise click.ClickException(f"organisation {organization!r} has no such API key")
     return key
 
 
-def _expires_at(state: AppState, expires_in: str | None) -> datetime | None:
+def expires_at_of(state: AppState, expires_in: str | None) -> datetime | None:
+    """Return the expiry that ``--expires-in`` means, by default as on the page."""
     settings = state.settings
     if expires_in == NEVER or (expires_in is None and settings.default_expiry_days is None):
         if not settings.allow_no_expiry:
@@ -271,5 +311,7 @@ def _expires_at(state: AppState, expires_in: str | None) -> datetime | None:
         return None
     text = str(settings.default_expiry_days) if expires_in is None else expires_in
     if not (text.isascii() and text.isdecimal() and 1 <= len(text) <= 5 and int(text)):
-        raise click.BadParameter(f"{text!r}: write a number of days, or 'never'.")
+        raise click.BadParameter(
+            f"{text!r}: write a number of days, or 'never'.", param_hint="'--expires-in'"
+        )
     return datetime.now(UTC) + timedelta(days=int(text))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
@@ -17,11 +17,9 @@ from ..keys.document import plain_id, timestamp
 from ..keys.notices import EXPIRED_STILL_CALLED, Notice
 from ..state import AppState, state_of
 from .group import as_json, commands
-from .output import minute, print_json
+from .output import minute, printing_json_list
 
 logger: logging.Logger = logging.getLogger(__name__)
-
-Told = list[tuple[Any, Notice]]
 
 
 @commands.command("notify")
@@ -41,32 +39,33 @@ def notify(dry_run: bool, as_json: bool) -> None:
             "nobody receives the signal notices_due, so that no notice was sent. Connect a "
             "receiver: @signals.notices_due.connect."
         )
-    told, failed = _tell_all(state, dry_run)
-    _print_told(told, as_json)
+    failed = 0
+    with _printing(as_json) as print_notice:
+        for organization_id, found in _told(state, dry_run):
+            failed += found is None
+            for notice in found or ():
+                print_notice(organization_id, notice)
     if failed:
         raise click.ClickException(f"{_organizations(failed)} could not be told")
 
 
-def _tell_all(state: AppState, dry_run: bool) -> tuple[Told, int]:
-    """Tell every organisation with something due, and return the notices and the failures."""
+def _told(state: AppState, dry_run: bool) -> Iterator[tuple[Any, Sequence[Notice] | None]]:
+    """Tell every organisation with something due, and give its notices; ``None`` if that failed."""
     now = datetime.now(UTC)
-    thresholds = state.settings.notice_days
-    told: Told = []
-    failed = 0
     if not dry_run:
         notices.forget_deleted(state.keys)
         state.host.session.commit()
-    with _progress(notices.organizations(state.keys, now, thresholds)) as organization_ids:
+    due = notices.organizations(state.keys, now, state.settings.notice_days)
+    with _progress(due) as organization_ids:
         for organization_id in organization_ids:
             try:
                 found = _tell(state, organization_id, now, dry_run)
             except Exception:
                 state.host.session.rollback()
                 logger.exception("the notices of organisation %r are not sent", organization_id)
-                failed += 1
+                yield organization_id, None
             else:
-                told += [(organization_id, notice) for notice in found]
-    return told, failed
+                yield organization_id, found
 
 
 def _tell(state: AppState, organization_id: Any, now: datetime, dry_run: bool) -> Sequence[Notice]:
@@ -93,17 +92,26 @@ def _progress(organization_ids: Sequence[Any]) -> Iterator[Iterator[Any]]:
         yield iter(bar)
 
 
-def _print_told(told: Told, as_json: bool) -> None:
+@contextmanager
+def _printing(as_json: bool) -> Iterator[Callable[[Any, Notice], None]]:
+    """Print notices one after another: the list of all of them may be long."""
     if as_json:
-        print_json([_document(organization_id, notice) for organization_id, notice in told])
+        with printing_json_list() as print_element:
+            yield lambda organization_id, notice: print_element(_document(organization_id, notice))
         return
-    for organization_id, notice in told:
-        click.echo(f"{organization_id}  {notice.key_id}  {_line(notice)}  {notice.name}")
+    yield _print_line
+
+
+def _print_line(organization_id: Any, notice: Notice) -> None:
+    if sys.stderr.isatty():
+        # The line of the progress bar.
+        click.echo("\r\x1b[K", nl=False, err=True)
+    click.echo(f"{organization_id}  {notice.key_id}  {_line(notice)}  {notice.name}")
 
 
 def _line(notice: Notice) -> str:
     if notice.kind == EXPIRED_STILL_CALLED:
-        return f"expired {minute(notice.ends_at)}, still called"
+        return f"expired {minute(notice.ends_at)}, last called {minute(notice.last_used_at)}"
     subject = "expires" if notice.kind == notices.EXPIRING else "old secret ends"
     return f"{subject} {minute(notice.ends_at)}, last used {minute(notice.last_used_at)}"
 

@@ -76,20 +76,26 @@ OPTIONS: Mapping[str, Option] = MappingProxyType(
             60,
             "`int`, in seconds, or `None`",
             "The finest step of a key's last use: it is written at most once in that time. `None` "
-            "switches it off.",
+            "switches it off, and the record of uses with it.",
+        ),
+        "RECORD_CLIENTS": Option(
+            True,
+            "`bool`",
+            "Whether the record of uses holds the network address and the user agent of the last "
+            "client. The audit record keeps the address of the person who manages keys anyhow.",
         ),
         "NOTICE_DAYS": Option(
             (30, 7, 1),
             "sequence of `int`, in days, longest first",
-            "The thresholds of `flask orgkeys notify`: a key is announced when no more than that "
-            "many days are left, the nearest threshold alone. An accepted request whose key ends "
-            "within the longest gets the header `API-Key-Expires`.",
+            "The thresholds of `flask orgkeys notify`: a key is announced if no more than that "
+            "many days are left, by the nearest threshold alone, and by none as long as its whole "
+            "life. Within the longest, accepted requests get the header `API-Key-Expires`.",
         ),
         "EXPIRY_HEADER": Option(
             True,
             "`bool`",
-            "Whether accepted requests get the header `API-Key-Expires` when their key or secret "
-            "ends soon.",
+            "Whether the response to an accepted request has the header `API-Key-Expires` if its "
+            "key or secret ends soon.",
         ),
         "MAX_KEYS": Option(
             None,
@@ -120,6 +126,12 @@ OPTIONS: Mapping[str, Option] = MappingProxyType(
             14,
             "`int`, in days",
             "The last days before its expiry, in which the pages say that a key expires soon.",
+        ),
+        "PROBLEM_DETAILS": Option(
+            "host",
+            '`"host"` or `"always"`',
+            'Who writes the body of a refusal. `"host"`: an error handler of yours, if there is '
+            'one for it. `"always"`: the problem document, whatever handlers there are.',
         ),
         "BASE_TEMPLATE": Option(
             "orgkeys/base.html",

@@ -21,6 +21,11 @@ def undeclared(scopes: Iterable[str], declared: Mapping[str, str]) -> list[str]:
     return [scope for scope in dict.fromkeys(scopes) if scope not in declared]
 
 
+def granted(held: frozenset[str], declared: Mapping[str, str]) -> frozenset[str]:
+    """Return those of a key's stored scopes that count: the declared ones."""
+    return held if held <= declared.keys() else held & declared.keys()
+
+
 def in_declared_order(scopes: Iterable[str], declared: Mapping[str, str]) -> list[str]:
     """Return ``scopes`` without repetition: the declared in the app's order, then the rest.
 

@@ -48,6 +48,7 @@ class Settings:
     rotation_overlap_hours: tuple[int, ...]
     default_rotation_overlap_hours: int
     last_used_step: timedelta | None
+    record_clients: bool
     notice_days: tuple[int, ...]
     expiry_header: bool
     max_keys: int | None
@@ -55,6 +56,7 @@ class Settings:
     realm: str
     content_security_policy: str | None
     expires_soon: timedelta
+    problem_details: str
     base_template: str
     org_arg: str
 
@@ -96,6 +98,7 @@ class Settings:
                 configured="ORGKEYS_DEFAULT_ROTATION_OVERLAP_HOURS" in config,
             ),
             last_used_step=None if seconds is None else timedelta(seconds=seconds),
+            record_clients=_boolean("RECORD_CLIENTS", options["RECORD_CLIENTS"]),
             notice_days=_notice_days(options["NOTICE_DAYS"]),
             expiry_header=_boolean("EXPIRY_HEADER", options["EXPIRY_HEADER"]),
             max_keys=_positive_or_none("MAX_KEYS", options["MAX_KEYS"]),
@@ -103,6 +106,7 @@ class Settings:
             realm=_realm(app_name if options["REALM"] is None else options["REALM"]),
             content_security_policy=_policy(options["CONTENT_SECURITY_POLICY"]),
             expires_soon=timedelta(days=_days("EXPIRES_SOON_DAYS", options["EXPIRES_SOON_DAYS"])),
+            problem_details=_problem_details(options["PROBLEM_DETAILS"]),
             base_template=_text("BASE_TEMPLATE", options["BASE_TEMPLATE"]),
             org_arg=_org_arg(options["ORG_ARG"]),
         )
@@ -203,6 +207,12 @@ def _days(name: str, value: Any) -> int:
             f"{MAX_EXPIRY_DAYS}."
         )
     return int(value)
+
+
+def _problem_details(value: Any) -> str:
+    if value not in ("host", "always"):
+        raise ConfigurationError(f"ORGKEYS_PROBLEM_DETAILS is {value!r}. Write 'host' or 'always'.")
+    return str(value)
 
 
 def _boolean(name: str, value: Any) -> bool:

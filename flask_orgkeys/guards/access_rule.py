@@ -19,7 +19,7 @@ def reason_to_refuse(
 ) -> type[RequestRefused] | None:
     """Return the refusal of a valid key, or ``None`` if it may pass.
 
-    :param held: the scopes of the key.
+    :param held: the scopes of the key that the app declares.
     :param required: the scopes that the view demands, all of them.
     :param owner: the id of the key's organisation.
     :param organization_id: the id of the organisation in the URL, ``None`` if it is unknown.

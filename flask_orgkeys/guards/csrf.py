@@ -1,50 +1,52 @@
-"""Flask-WTF's ``CSRFProtect`` and guarded views."""
+"""Flask-WTF's ``CSRFProtect`` and the views that take keys."""
 
 from __future__ import annotations
 
-from functools import wraps
-from typing import TYPE_CHECKING
-
-from flask import current_app, request
+from flask import Flask, current_app, has_request_context, request
 
 from ..authentication.header import carries_bearer
-from .endpoints import layers_of
-from .guard import guard_on, is_guarded
+from .endpoints import is_by_possession
+from .guard import guard_on
+from .marks import layers_of
 
-if TYPE_CHECKING:
-    from flask import Flask
-
-_PASSES_GUARDED = "__orgkeys_passes_guarded__"
+_CHECK_DEFAULT = "WTF_CSRF_CHECK_DEFAULT"
 
 
-def exempt_guarded_views_from_csrf(app: Flask) -> None:
-    """Let Flask-WTF's ``CSRFProtect`` pass requests to guarded views.
+class _UnlessBeyondForgery(int):
+    """The value of ``WTF_CSRF_CHECK_DEFAULT``: false in a request that no other site can forge.
 
-    Its own ``exempt`` goes by the view's module and name, which an unguarded view may share.
+    ``CSRFProtect`` asks for it at each request. Its ``exempt`` goes by the module and name of a
+    view, which an unguarded view may share, and cannot tell requests apart.
     """
-    csrf = app.extensions.get("csrf")
-    if csrf is None or hasattr(csrf.protect, _PASSES_GUARDED):
-        return
-    protect = csrf.protect
 
-    @wraps(protect)
-    def protect_unless_guarded(apply_exemptions: bool = False) -> None:
-        if not (apply_exemptions and _is_beyond_forgery()):
-            protect(apply_exemptions=apply_exemptions)
+    def __bool__(self) -> bool:
+        return not (has_request_context() and _is_beyond_forgery())
 
-    setattr(protect_unless_guarded, _PASSES_GUARDED, True)
-    csrf.protect = protect_unless_guarded
+    def __repr__(self) -> str:
+        return "<True, but for requests with an API key>"
+
+
+def let_keys_past_csrf(app: Flask) -> None:
+    """Have Flask-WTF's ``CSRFProtect`` pass the requests to guarded views that nobody can forge.
+
+    A check that the host has switched off stays off, and so does what it exempts.
+    """
+    if "csrf" in app.extensions and app.config.get(_CHECK_DEFAULT):
+        app.config[_CHECK_DEFAULT] = _UnlessBeyondForgery(1)
 
 
 def _is_beyond_forgery() -> bool:
     """Tell whether no other site can make a browser send the current request to any effect.
 
-    No cookie opens a guard. A decorator of the host's above it, though, may bear its mark by
-    ``functools.wraps`` and still let a cookie in: there it takes an ``Authorization`` header, which
-    no form of another site can send.
+    The view takes keys, and the request carries Bearer credentials, which no other site can add; or
+    nothing that a browser adds by itself, neither a cookie nor other credentials. So it is true of
+    all that runs in the request, be it the view, a decorator around it or a hook.
     """
-    layers = layers_of(current_app.view_functions.get(request.endpoint or ""), request.method)
-    guarded = [layer for layer in layers if guard_on(layer)]
-    if any(is_guarded(layer) for layer in guarded):
-        return True
-    return bool(guarded) and carries_bearer(request.headers.get("Authorization"))
+    view = current_app.view_functions.get(request.endpoint or "")
+    layers = layers_of(view, request.method)
+    if not any(guard_on(layer) or is_by_possession(layer) for layer in layers):
+        return False
+    authorization = request.headers.get("Authorization")
+    if authorization is not None:
+        return carries_bearer(authorization)
+    return "Cookie" not in request.headers

@@ -2,17 +2,35 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple, cast
 
-from flask import Flask, Request, has_request_context, request, request_tearing_down
-from flask.globals import request_ctx
+from flask import (
+    Flask,
+    Request,
+    Response,
+    after_this_request,
+    has_request_context,
+    request,
+    request_tearing_down,
+)
+from flask import globals as globals_of_flask
 from werkzeug.local import LocalProxy
 
 from .. import signals
 from ..authentication.outcome import Accepted, AuthenticatedKey, Rejected
 from ..state import AppState, state_of
+from .marks import leads_to_guard
+from .wall import loaded_organizations
 
 _OUTCOMES = "_orgkeys_outcomes"
+
+
+class Vetoed(NamedTuple):
+    """A receiver of ``key_authenticated`` has raised an error."""
+
+    error: BaseException
 
 
 def current_request() -> Request:
@@ -35,8 +53,12 @@ def outcome_of(state: AppState, carrier: Request) -> Accepted | Rejected:
     It is kept on the request, not on ``g``: that lives as long as the app context, which a test
     or a command may have pushed around several requests. And by app: a request may look into the
     context of another app, whose keys are not its own.
+
+    A receiver of ``key_authenticated`` that raises vetoes the key for the whole request, whoever
+    asked first and has caught its error.
     """
-    outcomes: dict[Flask, Accepted | Rejected] | None = getattr(carrier, _OUTCOMES, None)
+    outcomes: dict[Flask, Accepted | Rejected | Vetoed] | None
+    outcomes = getattr(carrier, _OUTCOMES, None)
     if outcomes is None:
         outcomes = {}
         setattr(carrier, _OUTCOMES, outcomes)
@@ -46,15 +68,39 @@ def outcome_of(state: AppState, carrier: Request) -> Accepted | Rejected:
         outcome = state.authenticator.authenticate(carrier.environ.get("HTTP_AUTHORIZATION"))
         outcomes[app] = outcome
         if isinstance(outcome, Accepted):
-            _note_accepted(app, outcome)
+            try:
+                _note_accepted(state, carrier, outcome)
+            except BaseException as error:
+                outcomes[app] = Vetoed(error)
+                raise
+    elif isinstance(outcome, Vetoed):
+        raise outcome.error
     return outcome
 
 
-def _note_accepted(app: Flask, outcome: Accepted) -> None:
-    if outcome.has_use and _is_in_older_app_context():
-        request_tearing_down.connect(_write_waiting_uses, app)
+def _note_accepted(state: AppState, carrier: Request, outcome: Accepted) -> None:
+    app = state.authenticator.app
+    if outcome.has_use:
+        view = app.view_functions.get(carrier.endpoint or "")
+        if state.recorder.is_on and leads_to_guard(view, carrier.method):
+            # The guard has it written, along with its own note; or somebody answers before.
+            after_this_request(partial(_write_left_over, state))
+        else:
+            write_uses(state)
     if signals.key_authenticated.receivers:
         signals.key_authenticated.send(app, _async_wrapper=app.ensure_sync, key=outcome.key)
+
+
+def write_uses(state: AppState) -> None:
+    """Have the uses of the current request written as soon as that delays nobody."""
+    state.authenticator.lookup.write_now()
+    if _is_in_older_app_context():
+        request_tearing_down.connect(_write_waiting_uses, state.authenticator.app)
+
+
+def _write_left_over(state: AppState, response: Response) -> Response:
+    write_uses(state)
+    return response
 
 
 def _current_key() -> AuthenticatedKey | None:
@@ -64,8 +110,67 @@ def _current_key() -> AuthenticatedKey | None:
     return outcome.key if isinstance(outcome, Accepted) else None
 
 
-current_key: AuthenticatedKey = cast(AuthenticatedKey, LocalProxy(_current_key))
+def _current_organization() -> Any:
+    if not has_request_context():
+        return None
+    state, carrier = state_of(), current_request()
+    loaded = loaded_organizations(carrier)
+    outcome = outcome_of(state, carrier) if loaded else None
+    if not isinstance(outcome, Accepted):
+        return None
+    owner = outcome.stored.organization_id
+    own = (
+        each.organization
+        for each in loaded
+        if each.host is state.host
+        if each.organization is not None and each.organization_id == owner
+    )
+    return next(own, None)
+
+
+class Current(LocalProxy[Any]):
+    """A proxy for a value of the current request, ``None`` if it has none.
+
+    :param missing: the text of the error if an attribute is read then.
+    """
+
+    __slots__ = ("_missing",)
+
+    def __init__(self, find: Callable[[], Any], missing: str) -> None:
+        super().__init__(find)
+        object.__setattr__(self, "_missing", missing)
+
+    def __getattr__(self, name: str) -> Any:
+        value = self._get_current_object()
+        if value is None and not hasattr(None, name):
+            raise AttributeError(self._missing, name=name)
+        return getattr(value, name)
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        """Pickle the value: a proxy has none in another process."""
+        return self._get_current_object().__reduce_ex__(protocol)
+
+
+current_key: AuthenticatedKey = cast(
+    AuthenticatedKey,
+    Current(
+        _current_key,
+        "this request carries no valid API key: guard the view with @require_key or "
+        "@require_scope, or ask 'if current_key:' first.",
+    ),
+)
 """The :class:`AuthenticatedKey` of the current request; falsy if it carries no valid key."""
+
+current_organization: Any = Current(
+    _current_organization,
+    "no guard of this request has loaded an organisation: guard the view with @require_key or "
+    "@require_scope on a URL that has the organisation, or ask 'if current_organization:' first.",
+)
+"""The organisation of the current request: the object that the organization loader returned to its
+guard, so that the view need not load it again. Falsy if no guard has let the key pass the wall.
+
+.. versionadded:: 0.1.0
+"""
 
 
 def limiter_key() -> str:
@@ -92,8 +197,8 @@ def _write_waiting_uses(app: Flask, **_: object) -> None:
 
 
 def _is_in_older_app_context() -> bool:
-    # Flask 3.1 runs a request in an app context that is there already, and tells it here alone.
-    # If it does not, a use is written when the session ends its transaction.
-    context = request_ctx._get_current_object()  # type: ignore[attr-defined]
-    pushed: list[tuple[Any, Any]] = getattr(context, "_cv_tokens", [])
+    # Flask up to 3.1 runs a request in an app context that is there already, and tells it here
+    # alone. Later ones, of which vars() has no request_ctx, push one for each request.
+    proxy: Any = vars(globals_of_flask).get("request_ctx")
+    pushed: list[tuple[Any, Any]] = getattr(proxy, "_cv_tokens", [])
     return bool(pushed) and pushed[0][1] is None

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from ..config.scopes import granted
 from ..errors import InvalidKey, RequestRefused
 from ..keys.models import ApiKey
 from ..state import AppState
@@ -19,11 +20,13 @@ class Verdict:
     """What became of it.
 
     :param refusal: what a guard would raise, or ``None`` where it would let the key pass.
-    :param key: the stored key, where the secret is right.
+    :param key: the stored key, if the secret is right.
+    :param is_previous: whether the secret is the one before the last rotation.
     """
 
     refusal: type[RequestRefused] | None
     key: ApiKey | None = None
+    is_previous: bool = False
 
 
 def dry_run(
@@ -38,14 +41,15 @@ def dry_run(
     if token is None:
         return Verdict(InvalidKey)
     key = state.host.session.get(state.keys.models.ApiKey, token.id, populate_existing=True)
-    refusal = state.authenticator.reason_to_reject(token, key, datetime.now(UTC))
-    if key is None or refusal is InvalidKey:
+    digest = state.authenticator.digest_of(token, key)
+    if key is None or digest is None:
         return Verdict(InvalidKey)
+    refusal = state.authenticator.reason_to_reject(key, digest, datetime.now(UTC))
     if refusal is None:
         refusal = reason_to_refuse(
-            frozenset(key.scopes),
+            granted(frozenset(key.scopes), state.settings.scopes),
             scopes,
             owner=key.organization_id,
             organization_id=organization_id,
         )
-    return Verdict(refusal, key)
+    return Verdict(refusal, key, is_previous=digest != key.digest)

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
-
-from flask.views import MethodView
+from functools import reduce
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..config.scopes import undeclared
 from ..errors import ConfigurationError
 from ..state import state_of
-from .guard import Guard, guard_on
+from .guard import Guard, both, guard_on
+from .marks import layers_of
 
 if TYPE_CHECKING:
     from flask import Flask
     from werkzeug.routing import Rule
+
+V = TypeVar("V")
+
+_BY_POSSESSION = "__orgkeys_by_possession__"
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,19 +27,42 @@ class Route:
     """A URL rule, with those of its methods that demand the same.
 
     :param scopes: what a key has to hold, none: any valid key will do; ``None``: it takes no key.
+    :param wall: the variable whose organisation must be the key's, as far as the rule or the guard
+        names one.
     """
 
     endpoint: str
     methods: tuple[str, ...]
     rule: str
     scopes: tuple[str, ...] | None
+    wall: str | None
 
     def is_under(self, prefix: str) -> bool:
-        """Tell whether its path is a prefix or goes on from it, segment by segment.
+        """Tell whether its path is a prefix or goes on from it, segment by segment; or whether it
+        catches such paths all the same, as ``/<path:rest>`` does.
 
         :param prefix: as URL rules are written, like ``"/api"``.
         """
-        return f"{self.rule.rstrip('/')}/".startswith(f"{prefix.rstrip('/')}/")
+        if f"{self.rule.rstrip('/')}/".startswith(f"{prefix.rstrip('/')}/"):
+            return True
+        before, is_catch_all, _ = self.rule.partition("<path:")
+        if not is_catch_all:
+            return False
+        # A variable that shares its segment with text does not tell enough: it may match.
+        segments = before.split("/")[:-1]
+        wanted = prefix.rstrip("/").split("/")
+        return all("<" in own or own == other for own, other in zip(segments, wanted, strict=False))
+
+
+def by_possession(view: V) -> V:
+    """Mark a view that acts on the key in the request's body, and on no cookie or header."""
+    setattr(view, _BY_POSSESSION, True)
+    return view
+
+
+def is_by_possession(view: Any) -> bool:
+    """Tell whether a view is marked by :func:`by_possession`."""
+    return getattr(view, _BY_POSSESSION, False) is True
 
 
 def routes_of(app: Flask) -> list[Route]:
@@ -46,14 +73,21 @@ def routes_of(app: Flask) -> list[Route]:
     return sorted(routes, key=lambda route: (route.endpoint, route.rule, route.methods))
 
 
+def wall_of(app: Flask, rule: Rule, guard: Guard) -> str | None:
+    """Return the variable of the wall on a guarded rule, as far as it shows; ``None`` without."""
+    org_arg = state_of(app).settings.org_arg
+    return guard.organization or (org_arg if org_arg in rule.arguments else None)
+
+
 def _routes(app: Flask, rule: Rule) -> Iterator[Route]:
     view = app.view_functions.get(rule.endpoint)
-    by_scopes: dict[tuple[str, ...] | None, list[str]] = {}
+    by_demand: dict[Guard | None, list[str]] = {}
     for method in _methods(rule, view):
-        guard = guard_of(view, method)
-        by_scopes.setdefault(None if guard is None else guard.scopes, []).append(method)
-    for scopes, methods in by_scopes.items():
-        yield Route(rule.endpoint, tuple(methods), rule.rule, scopes)
+        by_demand.setdefault(guard_of(view, method), []).append(method)
+    for guard, methods in by_demand.items():
+        scopes = None if guard is None else guard.scopes
+        wall = None if guard is None else wall_of(app, rule, guard)
+        yield Route(rule.endpoint, tuple(methods), rule.rule, scopes, wall)
 
 
 def _methods(rule: Rule, view: Any) -> list[str]:
@@ -73,7 +107,7 @@ def guard_of(view: Any, method: str) -> Guard | None:
     guards = [guard for layer in layers_of(view, method) if (guard := guard_on(layer))]
     if not guards:
         return None
-    return Guard(tuple(dict.fromkeys(scope for guard in guards for scope in guard.scopes)))
+    return reduce(both, guards)
 
 
 def guarded_rules(app: Flask) -> Iterator[tuple[Rule, str, Guard]]:
@@ -119,17 +153,3 @@ def _all_guarded_rules(app: Flask) -> Iterator[tuple[Rule, str, Guard]]:
             guard = guard_of(view, method)
             if guard is not None:
                 yield rule, method, guard
-
-
-def layers_of(view: Any, method: str) -> Iterator[Any]:
-    """Give what a request to a registered view function runs through, as far as is known."""
-    yield view
-    view_class = getattr(view, "view_class", None)
-    if view_class is None:
-        return
-    yield view_class.dispatch_request
-    if issubclass(view_class, MethodView):
-        handler = getattr(view_class, method.lower(), None)
-        if handler is None and method == "HEAD":
-            handler = getattr(view_class, "get", None)
-        yield handler

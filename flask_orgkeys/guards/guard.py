@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import wraps
-from inspect import iscoroutinefunction
+from inspect import iscoroutinefunction, ismethod, unwrap
 from typing import Any, ParamSpec, TypeVar, overload
+from weakref import WeakSet
 
-from flask import Request, Response, after_this_request, current_app, request
+from flask import Request, Response, after_this_request, current_app, has_request_context
 from flask.views import View
 
 from .. import errors, signals
 from ..authentication.outcome import Accepted, Rejected
-from ..keys.database import UNANSWERED
+from ..host import LoaderFailed
+from ..keys.database import UNANSWERED, reason_of
+from ..keys.redaction import redacted
 from ..state import AppState, state_of
 from .access_rule import reason_to_refuse
 from .current import current_request, outcome_of
-from .wall import organization_in_url
+from .expiry_header import announce_end, withdraw_end
+from .marks import GUARD
+from .recording import note_accepted, note_refused
+from .refusals import prepared_answer
+from .wall import organization_of_request
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -26,8 +33,10 @@ V = TypeVar("V", bound=type[View])
 
 logger: logging.Logger = logging.getLogger(__name__)
 
-_GUARD = "__orgkeys_guard__"
-_GUARDED = "__orgkeys_guarded__"
+guarded_functions: WeakSet[Any] = WeakSet()
+"""Every guarded function that was made outside of a request, for ``flask orgkeys check``."""
+
+POLICY_VIOLATION = 1008  # RFC 6455, section 7.4.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +44,12 @@ class Guard:
     """What a view demands.
 
     :param scopes: all of which a key must hold; none: any valid key will do.
+    :param organization: the variable that holds the organisation; ``None``: that of
+        ``ORGKEYS_ORG_ARG``, if the request has it.
     """
 
     scopes: tuple[str, ...]
+    organization: str | None = None
 
     @overload
     def __call__(self, view: V) -> V: ...
@@ -49,21 +61,30 @@ class Guard:
             return self._guard_class(view)
 
         is_async = iscoroutinefunction(view)
+        names = _positional_names(view)
 
         @wraps(view)
         def guarded(*args: Any, **kwargs: Any) -> Any:
             state, carrier = state_of(), current_request()
+            if carrier.method == "OPTIONS" and _is_preflight(carrier):
+                return current_app.make_default_options_response()
             outcome = outcome_of(state, carrier)
-            reason = self._reason_to_refuse(state, carrier, outcome)
+            arguments = {**dict(zip(names, args, strict=False)), **kwargs} if args else kwargs
+            reason = self._reason_to_refuse(state, carrier, outcome, arguments)
             if reason is not None:
-                return self._refuse(state, reason, outcome.key_id, guarded)
+                note_refused(state, carrier, outcome, reason, self.scopes)
+                return self._refuse(state, reason, outcome.key_id, guarded, args)
+            announce_end(state, carrier, outcome)
+            if isinstance(outcome, Accepted):
+                note_accepted(state, carrier, outcome, self.scopes, guarded)
             if is_async:
                 return current_app.ensure_sync(view)(*args, **kwargs)
             return view(*args, **kwargs)
 
         inner = guard_on(view)
-        setattr(guarded, _GUARD, Guard((*self.scopes, *(inner.scopes if inner else ()))))
-        setattr(guarded, _GUARDED, guarded)
+        if not has_request_context():
+            guarded_functions.add(guarded)
+        setattr(guarded, GUARD, self if inner is None else both(self, inner))
         return guarded
 
     def _guard_class(self, view: type[Any]) -> type[Any]:
@@ -77,18 +98,26 @@ class Guard:
         return view
 
     def _reason_to_refuse(
-        self, state: AppState, carrier: Request, outcome: Accepted | Rejected
+        self,
+        state: AppState,
+        carrier: Request,
+        outcome: Accepted | Rejected,
+        arguments: Mapping[str, Any],
     ) -> type[errors.RequestRefused] | None:
         if isinstance(outcome, Rejected):
             return outcome.reason
-        key = outcome.stored
         try:
-            organization_id = organization_in_url(state, carrier)
-        except UNANSWERED as error:
-            logger.error("the organisation of a request cannot be loaded: %s", error)
+            organization_id = organization_of_request(state, carrier, self.organization, arguments)
+        except (LoaderFailed, *UNANSWERED) as error:
+            why = str(error) if isinstance(error, LoaderFailed) else reason_of(error)
+            why = redacted(why, state.settings.prefix)
+            logger.error("the organisation of a request cannot be loaded: %s", why)
             return errors.Unavailable
         return reason_to_refuse(
-            key.scopes, self.scopes, owner=key.organization_id, organization_id=organization_id
+            outcome.scopes,
+            self.scopes,
+            owner=outcome.stored.organization_id,
+            organization_id=organization_id,
         )
 
     def _refuse(
@@ -97,27 +126,34 @@ class Guard:
         reason: type[errors.RequestRefused],
         key_id: str | None,
         guarded: Any,
-    ) -> Response:
-        """Answer a refused request, or raise what says why, where the host is to see that.
+        arguments: tuple[Any, ...],
+    ) -> Response | None:
+        """Answer a refused request, or raise the refusal, if something of the host's is to see it:
+        an error handler, or a decorator or class framework around the guarded view.
 
-        Nothing of the host's mostly is, and then an answer made before is as good, for a tenth of
-        what it costs to raise: refusals come in floods.
+        Mostly nothing is, and then an answer made before is as good, for a tenth of the cost of
+        raising: refusals come in floods.
         """
-        app, realm = state.authenticator.app, state.settings.realm
-        is_left_to_host = _is_left_to_host(state, reason, guarded)
-        if not is_left_to_host and not signals.request_refused.receivers:
-            return errors.answer(reason, realm, self.scopes)
-        refusal = reason(realm, self.scopes)
+        app, carrier = state.authenticator.app, current_request()
+        withdraw_end(carrier)
+        is_outermost = app.view_functions.get(carrier.endpoint or "") is guarded
+        prepared = prepared_answer(state, carrier, reason, self.scopes) if is_outermost else None
+        if prepared is not None and not signals.request_refused.receivers:
+            return prepared.response()
+        refusal = reason(state.settings.realm, self.scopes)
         signals.request_refused.send(
             app, _async_wrapper=app.ensure_sync, error=refusal, key_id=key_id
         )
-        if not is_left_to_host:
+        if prepared is not None:
             return refusal.get_response()
-        after_this_request(refusal.keep_protocol_headers)
+        if not is_outermost and _close_websocket(carrier, arguments, refusal):
+            return None
+        keeps_body = state.settings.problem_details == "always"
+        after_this_request(refusal.answer_instead if keeps_body else refusal.keep_protocol_headers)
         raise refusal
 
 
-def require_scope(*scopes: str) -> Guard:
+def require_scope(*scopes: str, organization: str | None = None) -> Guard:
     """Guard a view: the request's key must hold all of ``scopes``, by exact match.
 
     Put it below the route, so that the route gets the guarded view::
@@ -126,9 +162,11 @@ def require_scope(*scopes: str) -> Guard:
         @require_scope("project:deploy")
         def deploy(org_slug): ...
 
-    Where the URL has the organisation, the key must belong to it, too.
+    If the URL has the organisation, or the view is called with it, the key must belong to it, too.
 
     :param scopes: at least one scope the app declares in ``ORGKEYS_SCOPES``.
+    :param organization: the variable that holds the organisation, if it is not the one of
+        ``ORGKEYS_ORG_ARG``. A request without it is an error, and does not reach the view.
     :raises TypeError: without a scope, or with one that is no text.
 
     .. versionadded:: 0.1.0
@@ -136,47 +174,89 @@ def require_scope(*scopes: str) -> Guard:
     if not scopes or not all(isinstance(scope, str) for scope in scopes):
         raise TypeError(
             'require_scope needs at least one scope: write @require_scope("project:deploy"), or '
-            "@require_key where any valid key will do."
+            "@require_key if any valid key will do."
         )
-    return Guard(tuple(dict.fromkeys(scopes)))
+    return Guard(tuple(dict.fromkeys(scopes)), _checked_variable(organization))
 
 
 @overload
-def require_key(view: V) -> V: ...
+def require_key(view: V, /) -> V: ...
 @overload
-def require_key(view: Callable[P, R]) -> Callable[P, R]: ...
-def require_key(view: Any) -> Any:
+def require_key(view: Callable[P, R], /) -> Callable[P, R]: ...
+@overload
+def require_key(*, organization: str | None = None) -> Guard: ...
+def require_key(view: Any = None, /, *, organization: str | None = None) -> Any:
     """Guard a view: the request must carry a valid key, with whatever scopes.
 
-    Where the URL has the organisation, the key must belong to it, too.
+    If the URL has the organisation, or the view is called with it, the key must belong to it, too.
+    Write ``@require_key``, or ``@require_key(organization="team_id")``.
+
+    :param organization: as for :func:`require_scope`.
+    :raises TypeError: for anything else than a view.
 
     .. versionadded:: 0.1.0
     """
-    return Guard(())(view)
-
-
-def _is_left_to_host(state: AppState, reason: type[errors.RequestRefused], guarded: Any) -> bool:
-    """Tell whether something of the host's is to see a refusal raised: an error handler, or what
-    stands around the guarded view. It is the same for every request to an endpoint.
-    """
-    endpoint = current_request().endpoint
-    known = state.left_to_host.get((endpoint, guarded, reason))
-    if known is None:
-        app, refusal = state.authenticator.app, reason()
-        known = state.left_to_host[endpoint, guarded, reason] = (
-            app.view_functions.get(endpoint or "") is not guarded
-            or app.trap_http_exception(refusal)
-            or app._find_error_handler(refusal, request.blueprints) is not None
+    guard = Guard((), _checked_variable(organization))
+    if view is None:
+        return guard
+    if not callable(view):
+        raise TypeError(
+            f"require_key guards a view, not {view!r}: write @require_key, or "
+            '@require_scope("project:deploy") to demand a scope.'
         )
-    return known
+    return guard(view)
+
+
+def both(outer: Guard, inner: Guard) -> Guard:
+    """Return the demands of two guards on one view together."""
+    scopes = dict.fromkeys((*outer.scopes, *inner.scopes))
+    return Guard(tuple(scopes), outer.organization or inner.organization)
 
 
 def guard_on(function: Any) -> Guard | None:
-    """Return the guard that a function carries, its own or of a function below it."""
-    guard = getattr(function, _GUARD, None)
+    """Return the guard that a function carries, its own or of a function below it, or that it is,
+    as an item of a class's ``decorators``.
+    """
+    if function is require_key:
+        return Guard(())
+    guard = function if isinstance(function, Guard) else getattr(function, GUARD, None)
     return guard if isinstance(guard, Guard) else None
 
 
-def is_guarded(function: Any) -> bool:
-    """Tell whether a function is a guarded view itself, not a decorator's around one."""
-    return getattr(function, _GUARDED, None) is function
+def _checked_variable(organization: str | None) -> str | None:
+    if organization is None or (isinstance(organization, str) and organization.isidentifier()):
+        return organization
+    raise TypeError(
+        f"organization is {organization!r}: write the name of the URL variable that holds the "
+        'organisation, like organization="team_id".'
+    )
+
+
+def _positional_names(view: Any) -> tuple[str, ...]:
+    """Return the names of a view's positional parameters, as its caller sees them."""
+    code = getattr(unwrap(view), "__code__", None)
+    if code is None:
+        return ()
+    names: tuple[str, ...] = code.co_varnames[: code.co_argcount]
+    return names[1:] if ismethod(view) else names
+
+
+def _is_preflight(carrier: Request) -> bool:
+    """Tell whether an OPTIONS request asks for CORS, and so carries no credentials."""
+    headers = carrier.headers
+    return "Origin" in headers and "Access-Control-Request-Method" in headers
+
+
+def _close_websocket(
+    carrier: Request, arguments: tuple[Any, ...], refusal: errors.RequestRefused
+) -> bool:
+    """Close the connection of a WebSocket endpoint that was accepted above the guard, as Flask-Sock
+    does: an HTTP answer would be sent into it. Tell whether there was one.
+    """
+    if carrier.url_rule is None or not carrier.url_rule.websocket or not arguments:
+        return False
+    socket = arguments[0]
+    if not all(callable(getattr(socket, name, None)) for name in ("send", "receive", "close")):
+        return False
+    socket.close(POLICY_VIOLATION, refusal.problem_code)
+    return True

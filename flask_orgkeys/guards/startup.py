@@ -1,27 +1,45 @@
-"""What is checked before an app serves: where the pages are mounted, and by the first request what
-only shows once every view is registered.
-"""
+"""What shows only once every view is registered, checked when the first request starts."""
 
 from __future__ import annotations
 
-from flask import Flask, current_app
+import logging
+from typing import Any
 
-from .csrf import exempt_guarded_views_from_csrf
+from flask import Flask, request_started
+
+from ..keys.organization_ids import check_type
+from ..state import state_of
+from .csrf import let_keys_past_csrf
 from .endpoints import check_declared_scopes
+
+logger: logging.Logger = logging.getLogger(__name__)
 
 
 def check_before_first_request(app: Flask) -> None:
-    """Have checked what only shows once every view is registered, by the first request.
+    """Have the app checked by its first request, before any hook of the host's can answer it.
 
-    Before any hook of the host's can answer it, or refuse it for want of a CSRF token.
+    A request that finds a fault fails, and so does the next one.
     """
-    app.before_request_funcs.setdefault(None, []).insert(0, _check_set_up)
+    request_started.connect(_check_set_up, app)
 
 
-def _check_set_up() -> None:
-    app: Flask = current_app._get_current_object()  # type: ignore[attr-defined]
+def _check_set_up(app: Flask, **_: Any) -> None:
     check_declared_scopes(app)
-    exempt_guarded_views_from_csrf(app)
-    # Once is enough. Another list, for threads may be running through this one.
-    functions = app.before_request_funcs[None]
-    app.before_request_funcs[None] = [each for each in functions if each is not _check_set_up]
+    check_type(state_of(app).keys.models.key_table.c.organization_id.type)
+    let_keys_past_csrf(app)
+    _log_missing_functions(app)
+    request_started.disconnect(_check_set_up, app)
+
+
+def _log_missing_functions(app: Flask) -> None:
+    state = state_of(app)
+    if state.host.organization_loader is None:
+        logger.warning(
+            "there is no organization loader: guarded URLs that have the organisation answer 404. "
+            "Register one with @orgkeys.organization_loader."
+        )
+    if state.host.permission_checker is None and state.blueprint in app.blueprints.values():
+        logger.warning(
+            "there is no permission checker: the API keys pages answer 403. Register one with "
+            "@orgkeys.permission_checker."
+        )

@@ -1,4 +1,4 @@
-"""Texts from outside: what is accepted of them, alike on every database."""
+"""Checks of texts from outside, alike on every database."""
 
 from __future__ import annotations
 
@@ -21,15 +21,30 @@ if TYPE_CHECKING:
     from ..config.settings import Settings
 
 LONGEST_SEARCH = 12 * NAME_LENGTH
-"""No name holds the folded form of a longer text: folding makes at most three characters of one,
-and NFC one of four. To fold it could take very long.
+"""The length up to which a search may match a name: folding makes at most three characters of one,
+and NFC one of four. To fold a longer text could take very long.
 """
 
 _VISIBLE_ASCII = re.compile(rf"[!-~]{{1,{IDEMPOTENCY_KEY_LENGTH}}}")
-_UNSTORABLE = re.compile("[\0\ud800-\udfff]")
 _WHOLE_KEY = re.compile(rf"(?<![0-9A-Za-z]){ID_PATTERN}_{SECRET_PATTERN}(?![0-9A-Za-z])")
-_UNPRINTABLE = frozenset({"Cc", "Cs", "Zl", "Zp"})
-_INVISIBLE = frozenset({"Cf", "Zs"})
+_CASES = r"(?=[0-9A-Z]*[a-z])(?=[0-9a-z]*[A-Z])"
+# With both cases, unlike the hash of a commit.
+_JOINED_KEY = re.compile(rf"{ID_PATTERN}_{_CASES}{SECRET_PATTERN}")
+_SECRET = re.compile(rf"(?<![0-9A-Za-z]){_CASES}{SECRET_PATTERN}(?![0-9A-Za-z])")
+
+_CONTROLS = frozenset({"Cc", "Cs", "Zl", "Zp"})
+# They hide, or turn round the order of other characters: marks of direction, spaces without width,
+# tags. Not those that join or part two letters of a script, or two emojis.
+_DECEPTIVE = re.compile(
+    "[\u00ad\u061c\u180e\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
+    "\U000e0000-\U000e007f]|(?:^|(?<=[\0-\x7f]))[\u200c\u200d]|[\u200c\u200d](?=[\0-\x7f]|$)"
+)
+# Unicode's Default_Ignorable_Code_Point, and the blank of Braille.
+_BLANK = re.compile(
+    r"[\s\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e"
+    r"\u2060-\u206f\u2800\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb"
+    r"\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]*"
+)
 
 
 class UnfitText(ValueError):
@@ -48,17 +63,16 @@ def clean_name(name: str) -> str:
     """Return a key's name in NFC, without white space around it.
 
     :raises UnfitText: if it is empty, longer than :data:`~flask_orgkeys.keys.models.NAME_LENGTH`
-        characters, or holds control characters or a whole key.
+        characters, or holds nothing visible, control characters, or a key.
     """
     if not isinstance(name, str):
-        raise ValueError(f"a key's name is a text, not {name!r}")
+        raise ValueError(f"name must be text, not {name!r}")
     cleaned = _normalized(name, NAME_LENGTH)
-    categories = _categories(cleaned)
-    if categories <= _INVISIBLE:
+    if _BLANK.fullmatch(cleaned):
         raise UnfitText("Enter a name.")
-    if categories & _UNPRINTABLE:
+    if has_controls(cleaned) or _DECEPTIVE.search(cleaned):
         raise UnfitText("Leave out line breaks and other control characters.")
-    if _WHOLE_KEY.search(cleaned):
+    if holds_key(cleaned):
         raise UnfitText("Leave out the API key: others see the name.")
     return cleaned
 
@@ -67,16 +81,16 @@ def clean_note(note: str | None) -> str | None:
     """Return a note in NFC, without white space around it; ``None`` if nothing is left.
 
     :raises UnfitText: if it is longer than :data:`~flask_orgkeys.keys.models.NOTE_LENGTH`
-        characters, or holds control characters other than line breaks, or a whole key.
+        characters, or holds control characters other than line breaks, or a key.
     """
     if note is None:
         return None
     if not isinstance(note, str):
         raise ValueError(f"note must be text or None, not {note!r}")
     cleaned = _normalized(note.replace("\r\n", "\n"), NOTE_LENGTH)
-    if _categories(cleaned.replace("\n", "")) & _UNPRINTABLE:
+    if has_controls(cleaned.replace("\n", "")):
         raise UnfitText("Leave out control characters.")
-    if _WHOLE_KEY.search(cleaned):
+    if holds_key(cleaned):
         raise UnfitText("Leave out the API key: others see the note.")
     return cleaned or None
 
@@ -84,10 +98,10 @@ def clean_note(note: str | None) -> str | None:
 def clean_scopes(scopes: Iterable[str], settings: Settings) -> list[str]:
     """Return scopes in the order of their declaration, each once.
 
-    :raises ValueError: where there is none, or one is not declared.
+    :raises ValueError: if there is none, or one is not declared.
     """
     if isinstance(scopes, str):
-        raise ValueError(f"scopes is a collection of texts: write [{scopes!r}]")
+        raise ValueError(f"scopes must be a collection of texts: write [{scopes!r}]")
     wanted = list(scopes)
     if not wanted:
         raise UnfitText("Choose at least one scope.")
@@ -100,54 +114,57 @@ def clean_scopes(scopes: Iterable[str], settings: Settings) -> list[str]:
     return in_declared_order(wanted, settings.scopes)
 
 
-def clean_actor(name: str | None) -> str | None:
-    """Return who acts, as text.
+def clean_actor(name: str | None, argument: str = "actor") -> str | None:
+    """Check the name of a user for the audit record.
 
-    :raises ValueError: where it is too long for the record, or holds control characters or a whole
-        key.
+    :param argument: its name in the error.
+    :return: the name as it is.
+    :raises ValueError: if it is no text, too long, or holds control characters or a key.
     """
     if name is None:
         return None
-    text = str(name)
-    if _WHOLE_KEY.search(text):
-        raise ValueError("who acts is named without an API key")
-    if len(text) > ACTOR_LENGTH or any(unicodedata.category(c) in ("Cc", "Cs") for c in text):
+    if not isinstance(name, str):
+        raise ValueError(f"{argument} must be text or None, not {name!r}")
+    if holds_key(name):
+        raise ValueError(f"{argument} must not hold an API key")
+    if len(name) > ACTOR_LENGTH or has_controls(name):
         raise ValueError(
-            f"who acts is named by up to {ACTOR_LENGTH} characters, none of them control characters"
+            f"{argument} must be at most {ACTOR_LENGTH} characters, without control characters"
         )
-    return text
+    return name
 
 
 def clean_address(address: str | None) -> str | None:
-    """Return a network address as far as the record takes it: a proxy may have made it of anything
-    that a client sent.
-    """
+    """Return the printable start of a network address: a proxy may have copied it from a client."""
     printable = "".join(filter(str.isprintable, address or ""))
     return printable[:ADDRESS_LENGTH] or None
 
 
 def check_idempotency_key(text: str) -> None:
-    """Check what names a form, alike on every database.
+    """Check the name of a form, alike on every database.
 
-    :raises ValueError: where it is something else than 1 to 64 visible ASCII characters.
+    :raises ValueError: if it is anything but 1 to 64 visible ASCII characters.
     """
     if not isinstance(text, str) or not _VISIBLE_ASCII.fullmatch(text):
-        raise ValueError("idempotency_key is a text of 1 to 64 visible ASCII characters")
+        raise ValueError("idempotency_key must be 1 to 64 visible ASCII characters")
 
 
-def is_storable(text: str) -> bool:
-    """Tell whether every database takes a text: not all take NUL, and none lone surrogates."""
-    return _UNSTORABLE.search(text) is None
+def holds_key(text: str) -> bool:
+    """Tell whether a text holds a key, also if it is joined to other letters, or the secret alone.
+
+    Texts with a key are refused, because others see them.
+    """
+    return any(pattern.search(text) for pattern in (_WHOLE_KEY, _JOINED_KEY, _SECRET))
 
 
-def fold(text: str) -> str:
-    """Return a text in the form in which names are searched and sorted: case does not matter."""
-    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", text.strip()).casefold())
+def has_controls(text: str) -> bool:
+    """Tell whether a text holds control characters, line breaks of any kind or surrogates."""
+    return any(unicodedata.category(character) in _CONTROLS for character in text)
 
 
 def _normalized(text: str, limit: int) -> str:
     cleaned = text.strip()
-    # To normalise a long text may take very long. NFC makes no more than 4 characters into one.
+    # To normalise a long text may take very long. NFC makes at most 4 characters into one.
     if len(cleaned) <= 4 * limit:
         cleaned = unicodedata.normalize("NFC", cleaned)
     if len(cleaned) > limit:
@@ -157,7 +174,3 @@ def _normalized(text: str, limit: int) -> str:
             length=len(cleaned),
         )
     return cleaned
-
-
-def _categories(text: str) -> set[str]:
-    return {unicodedata.category(character) for character in text}

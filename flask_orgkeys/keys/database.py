@@ -30,7 +30,7 @@ _CONFLICT_NUMBERS = (1020, 1213)  # MariaDB: changed since the snapshot, deadloc
 
 
 def committed(session: scoped_session[Any], change: Callable[[], T], retries: int = 2) -> T:
-    """Make a change and commit it; again where another one at the same time was in its way."""
+    """Make a change and commit it; retry it after a conflict with another transaction."""
     try:
         result = change()
         session.commit()
@@ -41,6 +41,40 @@ def committed(session: scoped_session[Any], change: Callable[[], T], retries: in
     else:
         return result
     return committed(session, change, retries - 1)
+
+
+def committed_if(
+    session: scoped_session[Any],
+    change: Callable[[], T],
+    *,
+    lock: Callable[[], object],
+    ask: Callable[[], object],
+) -> T:
+    """Make a change and commit it, if it is permitted once every lock that it waits for is held.
+
+    A change may wait long for another transaction, which may take the permission away meanwhile.
+    So it begins with its locks, in a transaction of its own: a snapshot from before the wait would
+    show the permission as it was. The permission is asked for before the change, and after it, for
+    the change may have waited as well. Each retry asks again.
+
+    What the host has pending in its session is committed first.
+
+    :param lock: takes the locks that the change waits for.
+    :param ask: raises if the change is not permitted.
+    """
+
+    def locked_change() -> T:
+        session.commit()
+        session.expire_all()
+        lock()
+        ask()
+        result = change()
+        session.flush()
+        session.expire_all()
+        ask()
+        return result
+
+    return committed(session, locked_change)
 
 
 def is_conflict(error: BaseException) -> bool:
@@ -60,4 +94,6 @@ def is_conflict(error: BaseException) -> bool:
 def reason_of(error: BaseException) -> str:
     """Return the text of a database error in one line, without the statement and its values."""
     cause = getattr(error, "orig", None) or error
-    return " ".join(f"{type(cause).__name__}: {cause}".split())
+    # psycopg2 puts the values into the statement, and PostgreSQL's error quotes a line of it.
+    text = str(cause).partition("\nLINE ")[0]
+    return " ".join(f"{type(cause).__name__}: {text}".split())

@@ -7,7 +7,7 @@ from typing import Any
 
 from .. import tokens
 from ..config.settings import Settings
-from .models import ApiKey
+from .models import ApiKey, KeyEvent, KeyUse
 
 
 def document(key: ApiKey, settings: Settings) -> dict[str, Any]:
@@ -25,6 +25,39 @@ def document(key: ApiKey, settings: Settings) -> dict[str, Any]:
         "last_used_at": timestamp(key.last_used_at),
         "revoked_at": timestamp(key.revoked_at),
         "revoked_by": key.revoked_by,
+        "may_rotate_itself": bool(key.may_rotate_itself),
+        "rotated_at": timestamp(key.rotated_at),
+        "confirmed_at": timestamp(key.confirmed_at),
+        "previous_until": timestamp(key.previous_until),
+        "previous_used_at": timestamp(key.previous_used_at),
+    }
+
+
+def event_document(event: KeyEvent) -> dict[str, Any]:
+    """Return an event of the audit record, under the names of its attributes."""
+    return {
+        "organization_id": plain_id(event.organization_id),
+        "key_id": event.key_id,
+        "action": event.action,
+        "occurred_at": timestamp(event.occurred_at),
+        "actor": event.actor,
+        "address": event.address,
+        "details": event.details,
+    }
+
+
+def use_document(use: KeyUse) -> dict[str, Any]:
+    """Return a row of the record of uses, under the names of its attributes."""
+    return {
+        "key_id": use.key_id,
+        "endpoint": use.endpoint,
+        "outcome": use.outcome,
+        "scopes": list(use.scopes),
+        "first_at": timestamp(use.first_at),
+        "last_at": timestamp(use.last_at),
+        "address": use.address,
+        "agent": use.agent,
+        "uses": use.uses,
     }
 
 

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from .. import signals
 from ..errors import KeyNotFound
 from .events import Actor
-from .models import KEY_PRUNED, KEY_REVOKED, ApiKey
+from .models import IDEMPOTENCY_KEY, KEY_PRUNED, KEY_REVOKED, ApiKey
 from .selection import CURRENT, Selection
 from .times import to_utc
 
@@ -25,14 +25,14 @@ ROWS_AT_ONCE = 500
 def revoke(store: Store, organization_id: Any, key_id: str, *, actor: Actor) -> bool:
     """Revoke a key and add the audit record, and flush both.
 
-    :return: ``True`` where this revoked it, ``False`` where it was revoked already.
-    :raises KeyNotFound: where the organisation has no such key.
+    :return: ``True`` if this revoked it, ``False`` if it was revoked already.
+    :raises KeyNotFound: if the organisation has no such key.
     """
     key = store.get(organization_id, key_id)
     if key is None:
         raise KeyNotFound(key_id)
     now = datetime.now(UTC)
-    # Decided by the database, so that of two at once the first stays.
+    # The database decides, so that of two at once the first stays.
     result: Any = store.session.execute(
         sa.update(store.models.ApiKey)
         .where(*store.is_(organization_id, key_id), store.models.ApiKey.revoked_at.is_(None))
@@ -56,11 +56,11 @@ def revoke_all(
     """Revoke all selected keys that are not yet, and add their audit records, and flush both.
 
     :param selection: its status and order do not count.
-    :return: those that this revoked; the others keep their first time and actor.
+    :return: the keys that this revoked; the others keep their first time and actor.
     """
     now = datetime.now(UTC)
     current = replace(selection, status=CURRENT)
-    store.lock_if_sqlite()
+    store.locks.hold_sqlite()
     # By their ids: a search under locks would lock all that MariaDB looks at.
     ids = store.session.scalars(
         sa.select(store.models.ApiKey.id)
@@ -82,9 +82,9 @@ def revoke_all(
 
 
 def count_ended(store: Store, ended_before: datetime) -> int:
-    """Return how many keys, of all organisations, were revoked or expired before a time.
+    """Return the number of keys, of all organisations, that were revoked or expired before a time.
 
-    :raises ValueError: where it has no time zone, or is yet to come.
+    :raises ValueError: if it has no time zone, or is yet to come.
     """
     ended = _is_ended(store.models.ApiKey, ended_before)
     count = sa.select(sa.func.count()).select_from(store.models.ApiKey).where(ended)
@@ -95,22 +95,25 @@ def prune(store: Store, ended_before: datetime, *, limit: int, actor: Actor) -> 
     """Delete keys that were revoked or expired before a time, of all organisations, and add
     their audit records, and flush both.
 
-    :param limit: how many at most.
-    :return: how many.
-    :raises ValueError: where the time has no zone or is yet to come, or the limit is under 1.
+    :param limit: the largest number of keys.
+    :return: the number of keys.
+    :raises ValueError: if the time has no zone or is yet to come, or the limit is under 1.
     """
     if limit < 1:
-        raise ValueError("limit is 1 or more")
+        raise ValueError("limit must be 1 or more")
     key_class = store.models.ApiKey
     now = datetime.now(UTC)
     ended = _is_ended(key_class, ended_before)
-    store.lock_if_sqlite()
+    store.locks.hold_sqlite()
     ids = store.session.scalars(
         sa.select(key_class.id).where(ended).order_by(key_class.id).limit(limit)
     ).all()
     keys = _locked(store, ids)
     for key in keys:
-        store.record(key.organization_id, key.id, KEY_PRUNED, now, actor)
+        # Its form stays known: sent again, it makes no second key.
+        form = key.idempotency_key
+        details = None if form is None else {IDEMPOTENCY_KEY: form}
+        store.record(key.organization_id, key.id, KEY_PRUNED, now, actor, details)
     store.session.flush()
     pruned = [key.id for key in keys]
     # Not left to the foreign keys, which SQLite may not enforce.
@@ -121,9 +124,7 @@ def prune(store: Store, ended_before: datetime, *, limit: int, actor: Actor) -> 
 
 
 def _locked(store: Store, ids: Sequence[str]) -> Sequence[ApiKey]:
-    """Return those keys that there still are, as they are now, for this transaction to change:
-    others wait for its end.
-    """
+    """Return the keys that still exist, in their newest state and locked for this transaction."""
     key = store.models.ApiKey
     statement = sa.select(key).where(key.id.in_(ids)).order_by(key.id).with_for_update()
     return store.session.scalars(statement.execution_options(populate_existing=True)).all()

@@ -7,6 +7,9 @@ from typing import Self
 
 from .cleaning import clean_actor, clean_address
 
+HOLDER = "holder of the key"
+"""The actor of a change by possession: the address beside it is all that is known."""
+
 
 @dataclass(frozen=True, slots=True)
 class Actor:
@@ -20,9 +23,10 @@ class Actor:
     address: str | None = None
 
     @classmethod
-    def of(cls, name: str | None, address: str | None = None) -> Self:
+    def of(cls, name: str | None, address: str | None = None, *, argument: str = "actor") -> Self:
         """Return an actor that the record can hold.
 
-        :raises ValueError: if the name is too long, or has control characters or a whole key.
+        :param argument: the name of the argument ``name`` in the error.
+        :raises ValueError: if the name is no text, too long, or has control characters or a key.
         """
-        return cls(clean_actor(name), clean_address(address))
+        return cls(clean_actor(name, argument), clean_address(address))

@@ -15,6 +15,8 @@ from sqlalchemy.orm.attributes import set_committed_value
 
 from ..errors import ConfigurationError
 from ..tokens import ID_LENGTH
+from .organization_ids import check_type
+from .texts import fold
 from .times import as_utc, is_past
 
 if TYPE_CHECKING:
@@ -41,6 +43,10 @@ KEY_ROTATED = "rotated"
 PREVIOUS_ENDED = "previous_ended"
 KEY_REVOKED = "revoked"
 KEY_PRUNED = "pruned"
+
+IDEMPOTENCY_KEY = "idempotency_key"
+"""The name of a pruned key's idempotency key in the details of its event."""
+ACTIONS = (KEY_CREATED, KEY_UPDATED, KEY_ROTATED, PREVIOUS_ENDED, KEY_REVOKED, KEY_PRUNED)
 
 
 # MariaDB drops microseconds from a plain DATETIME.
@@ -173,6 +179,9 @@ class Models:
     KeyEvent: type[KeyEvent]
     KeyUse: type[KeyUse]
     Notice: type[Notice]
+    limit_table: sa.Table
+    """One row for each organisation: with ``ORGKEYS_MAX_KEYS`` every creation writes it, so that
+    creations wait for one another."""
 
     @property
     def key_table(self) -> sa.Table:
@@ -192,7 +201,8 @@ class Models:
 
     @property
     def tables(self) -> tuple[sa.Table, ...]:
-        return self.key_table, self.event_table, self.use_table, self.notice_table
+        mapped = (self.key_table, self.event_table, self.use_table, self.notice_table)
+        return (*mapped, self.limit_table)
 
 
 def _table_of(mapped: type[_Row]) -> sa.Table:
@@ -224,7 +234,9 @@ def make_models(
     for mapped in (key_class, event_class, use_class, notice_class):
         _read_times_as_utc(mapped)
     _keep_revoked(key_class)
-    return Models(key_class, event_class, use_class, notice_class)
+    _keep_folded(key_class)
+    limit_table = _limit_table(db, column_of, bind_key)
+    return Models(key_class, event_class, use_class, notice_class, limit_table)
 
 
 def _exact_text(length: int) -> sa.String:
@@ -248,8 +260,11 @@ def _organization_column_maker(organization: Any) -> Any:
                 f'OrgKeys(organization={organization!r}): write "table.column", the primary key of '
                 'the organisation table, like "organization.id".'
             )
-        return lambda: sa.Column(
-            "organization_id", sa.ForeignKey(organization, ondelete="CASCADE"), nullable=False
+        return lambda **options: sa.Column(
+            "organization_id",
+            sa.ForeignKey(organization, ondelete="CASCADE"),
+            nullable=False,
+            **options,
         )
     column_type = organization() if isinstance(organization, type) else organization
     if not isinstance(column_type, sa.types.TypeEngine):
@@ -257,13 +272,14 @@ def _organization_column_maker(organization: Any) -> Any:
             f'OrgKeys(organization={organization!r}): write "table.column" of the organisation '
             "table, or a SQLAlchemy type such as String(64)."
         )
+    check_type(column_type)
     if isinstance(column_type, sa.String) and not column_type.collation:
         if column_type.length is None:
             raise ConfigurationError(
                 f"OrgKeys(organization={organization!r}): give the text a length, like String(64)."
             )
         column_type = _exact_text(column_type.length)
-    return lambda: sa.Column("organization_id", column_type, nullable=False)
+    return lambda **options: sa.Column("organization_id", column_type, nullable=False, **options)
 
 
 def _key_table(db: SQLAlchemy, organization_id: sa.Column[Any], bind_key: str | None) -> sa.Table:
@@ -314,6 +330,7 @@ def _event_table(db: SQLAlchemy, organization_id: sa.Column[Any], bind_key: str 
         sa.Column("details", sa.JSON(none_as_null=True)),
         sa.UniqueConstraint("organization_id", "id", name="uq_orgkeys_event_organization_id"),
         sa.Index("ix_orgkeys_event_key_id", "organization_id", "key_id"),
+        sa.Index("ix_orgkeys_event_occurred_at", "organization_id", "occurred_at"),
         bind_key=bind_key,
     )
 
@@ -352,10 +369,20 @@ def _notice_table(db: SQLAlchemy, bind_key: str | None) -> sa.Table:
     )
 
 
+def _limit_table(db: SQLAlchemy, column_of: Any, bind_key: str | None) -> sa.Table:
+    return db.Table(
+        "orgkeys_limit",
+        column_of(primary_key=True, autoincrement=False),
+        sa.Column("creations", sa.BigInteger, nullable=False),
+        bind_key=bind_key,
+    )
+
+
 def _map(db: SQLAlchemy, name: str, base: type[Any], table: sa.Table) -> type[Any]:
     # Not a subclass of ``db.Model``: the host's base may be a dataclass, or have columns, a
     # constructor or methods of its own.
-    mapped = type(name, (base, Model), {"__doc__": base.__doc__, "__table__": table, "__fsa__": db})
+    members = {"__doc__": base.__doc__, "__table__": table, "__fsa__": db}
+    mapped = type(name, (base, Model), {**members, "metadata": table.metadata})
     host_base: Any = db.Model
     host_base.registry.map_imperatively(mapped, table)
     return mapped
@@ -384,3 +411,12 @@ def _keep_revoked(mapped: type[Any]) -> None:
 
     revoked_at: Any = mapped.revoked_at
     event.listen(revoked_at, "set", refuse_another, active_history=True)
+
+
+def _keep_folded(mapped: type[Any]) -> None:
+    def fold_name(key: Any, name: Any, _before: Any, _initiator: object) -> None:
+        if isinstance(name, str):
+            key.folded_name = fold(name)
+
+    name: Any = mapped.name
+    event.listen(name, "set", fold_name)

@@ -29,6 +29,9 @@ STILL_CALLED = timedelta(days=7)
 
 ROWS_AT_ONCE = 500
 
+_OUTCOMES = {EXPIRING: "accepted", EXPIRED_STILL_CALLED: "expired_key"}
+"""The outcome of the uses that a notice is about."""
+
 
 class Mark(NamedTuple):
     """A notice that was told.
@@ -39,6 +42,13 @@ class Mark(NamedTuple):
 
     ends_at: datetime | None
     days: int | None
+
+    def silences(self, notice: Notice) -> bool:
+        """Tell whether a notice of the same key and kind is not to follow it."""
+        if notice.days is None:
+            return True
+        is_as_near = self.days is not None and self.days <= notice.days
+        return self.ends_at == notice.ends_at and is_as_near
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +67,7 @@ class Candidate:
     revoked_at: datetime | None = None
     rotated_at: datetime | None = None
     previous_until: datetime | None = None
+    previous_used_at: datetime | None = None
     last_used_at: datetime | None = None
     expired_called_at: datetime | None = None
     marks: Mapping[str, Mark] = field(default_factory=dict)
@@ -76,8 +87,10 @@ class Notice:
     :param ends_at: the end that it is about, aware and in UTC.
     :param days: the threshold that was reached, in days; ``None`` for ``"expired_still_called"``.
     :param created_by: the creator of the key, as the host names its users.
-    :param last_used_at: the last use of the key, aware and in UTC; ``None`` if none is recorded.
-    :param last_used_from: the address of the client that used it last, if it is recorded.
+    :param last_used_at: the last use, aware and in UTC; ``None`` if none is recorded. Of an expired
+        key it is the last refused one; with ``"previous_secret_ending"``, that of the old secret.
+    :param last_used_from: the network address of that use, if it is recorded; never with
+        ``"previous_secret_ending"``.
 
     .. versionadded:: 0.1.0
     """
@@ -100,21 +113,22 @@ def due(key: Candidate, now: datetime, thresholds: Sequence[int]) -> list[Notice
     """
     if key.revoked_at is not None:
         return []
+    return [notice for notice in _reached(key, now, thresholds) if not _is_told(key, notice)]
+
+
+def _reached(key: Candidate, now: datetime, thresholds: Sequence[int]) -> Iterator[Notice]:
     if key.has_ended(now):
-        is_told = EXPIRED_STILL_CALLED in key.marks
-        if is_told or key.expired_called_at is None or key.expires_at is None:
-            return []
-        return [_notice(key, EXPIRED_STILL_CALLED, key.expires_at, None)]
+        if key.expired_called_at is not None and key.expires_at is not None:
+            yield _notice(key, EXPIRED_STILL_CALLED, key.expires_at, None, key.expired_called_at)
+        return
     began = key.created_at if key.rotated_at is None else max(key.created_at, key.rotated_at)
-    ends = {EXPIRING: key.expires_at}
+    ends = [(EXPIRING, key.expires_at, key.last_used_at)]
     if key.rotated_at is not None:
-        ends[PREVIOUS_ENDING] = key.previous_until
-    notices = []
-    for kind, ends_at in ends.items():
+        ends.append((PREVIOUS_ENDING, key.previous_until, key.previous_used_at))
+    for kind, ends_at, last_used_at in ends:
         days = _nearest(began, ends_at, now, thresholds)
-        if ends_at is not None and days is not None and not _is_told(key, kind, ends_at, days):
-            notices.append(_notice(key, kind, ends_at, days))
-    return notices
+        if ends_at is not None and days is not None:
+            yield _notice(key, kind, ends_at, days, last_used_at)
 
 
 def _nearest(
@@ -127,14 +141,18 @@ def _nearest(
     return min((days for days in lives_longer if ends_at - now <= timedelta(days)), default=None)
 
 
-def _is_told(key: Candidate, kind: str, ends_at: datetime, days: int) -> bool:
-    mark = key.marks.get(kind)
-    if mark is None or mark.ends_at != ends_at:
-        return False
-    return mark.days is not None and mark.days <= days
+def _is_told(key: Candidate, notice: Notice) -> bool:
+    mark = key.marks.get(notice.kind)
+    return mark is not None and mark.silences(notice)
 
 
-def _notice(key: Candidate, kind: str, ends_at: datetime, days: int | None) -> Notice:
+def _notice(
+    key: Candidate,
+    kind: str,
+    ends_at: datetime,
+    days: int | None,
+    last_used_at: datetime | None,
+) -> Notice:
     return Notice(
         kind=kind,
         key_id=key.key_id,
@@ -142,7 +160,7 @@ def _notice(key: Candidate, kind: str, ends_at: datetime, days: int | None) -> N
         ends_at=ends_at,
         days=days,
         created_by=key.created_by,
-        last_used_at=key.last_used_at,
+        last_used_at=last_used_at,
     )
 
 
@@ -174,7 +192,12 @@ def claim(store: Store, notices: Sequence[Notice], now: datetime) -> list[Notice
     """Mark notices as told, in the transaction of the session, and return those that this marked:
     another run at the same time may have been first, and is waited for.
     """
-    return [notice for notice in notices if _claim(store, notice, now)]
+    claimed: list[Notice] = []
+    # Outside of a transaction, SQLite would commit with the first savepoint.
+    store.locks.hold_sqlite()
+    for start in range(0, len(notices), ROWS_AT_ONCE):
+        claimed += _claim_portion(store, notices[start : start + ROWS_AT_ONCE], now)
+    return claimed
 
 
 def claim_due(
@@ -204,31 +227,65 @@ def forget_deleted(store: Store) -> None:
     store.session.execute(orphaned.execution_options(synchronize_session=False))
 
 
+def _claim_portion(store: Store, notices: Sequence[Notice], now: datetime) -> Sequence[Notice]:
+    try:
+        with store.session.begin_nested():
+            _claim_together(store, notices, now)
+    except sa.exc.IntegrityError:
+        # Another run has marked some of them.
+        return [notice for notice in notices if _claim(store, notice, now)]
+    return notices
+
+
+def _claim_together(store: Store, notices: Sequence[Notice], now: datetime) -> None:
+    """Mark all of the notices, in two statements.
+
+    :raises sqlalchemy.exc.IntegrityError: if one was told meanwhile.
+    """
+    mark = store.models.notice_table
+    marks = _marks(store, [notice.key_id for notice in notices])
+    outdated = [
+        (notice.key_id, notice.kind, told.ends_at, told.days)
+        for notice in notices
+        if (told := marks.get(notice.key_id, {}).get(notice.kind)) and not told.silences(notice)
+    ]
+    if outdated:
+        # By their values, so that the newer mark of another run stays, and the insertion fails.
+        values = sa.tuple_(mark.c.key_id, mark.c.kind, mark.c.ends_at, mark.c.days)
+        store.session.execute(
+            sa.delete(mark).where(values.in_(outdated)), bind_arguments=_bind(store)
+        )
+    rows = [_row(notice, now) for notice in notices]
+    store.session.execute(sa.insert(mark), rows, bind_arguments=_bind(store))
+
+
 def _claim(store: Store, notice: Notice, now: datetime) -> bool:
     mark = store.models.Notice
     is_farther = sa.or_(mark.ends_at != notice.ends_at, mark.days > notice.days)
     result: Any = store.session.execute(
         sa.update(mark)
         .where(mark.key_id == notice.key_id, mark.kind == notice.kind, is_farther)
-        .values(ends_at=notice.ends_at, days=notice.days, told_at=now)
+        .values(_row(notice, now))
         .execution_options(synchronize_session=False)
     )
     if result.rowcount:
         return True
     try:
         with store.session.begin_nested():
-            store.session.execute(
-                sa.insert(mark).values(
-                    key_id=notice.key_id,
-                    kind=notice.kind,
-                    ends_at=notice.ends_at,
-                    days=notice.days,
-                    told_at=now,
-                )
-            )
+            store.session.execute(sa.insert(mark).values(_row(notice, now)))
     except sa.exc.IntegrityError:
         return False
     return True
+
+
+def _row(notice: Notice, now: datetime) -> dict[str, Any]:
+    return {
+        "key_id": notice.key_id,
+        "kind": notice.kind,
+        "ends_at": notice.ends_at,
+        "days": notice.days,
+        "told_at": now,
+    }
 
 
 def _may_be_due(store: Store, now: datetime, thresholds: Sequence[int]) -> sa.ColumnElement[bool]:
@@ -274,10 +331,12 @@ def _portion(
     store: Store, organization_id: Any, now: datetime, thresholds: Sequence[int], last_id: str
 ) -> Sequence[Any]:
     key = store.models.key_table.c
-    names = ("id", "name", "created_by", "created_at", "expires_at", "revoked_at", "rotated_at")
-    columns = [key[name] for name in (*names, "previous_until", "last_used_at")]
+    names = (
+        *("id", "name", "created_by", "created_at", "expires_at", "revoked_at", "rotated_at"),
+        *("previous_until", "previous_used_at", "last_used_at"),
+    )
     statement = (
-        sa.select(*columns)
+        sa.select(*(key[name] for name in names))
         .where(
             key.organization_id == organization_id,
             key.id > last_id,
@@ -299,6 +358,7 @@ def _candidate(row: Any, marks: Mapping[str, Mark], called_at: datetime | None) 
         revoked_at=_aware(row.revoked_at),
         rotated_at=_aware(row.rotated_at),
         previous_until=_aware(row.previous_until),
+        previous_used_at=_aware(row.previous_used_at),
         last_used_at=_aware(row.last_used_at),
         expired_called_at=_aware(called_at),
         marks=marks,
@@ -332,18 +392,26 @@ def _expired_calls(store: Store, key_ids: Sequence[str], now: datetime) -> dict[
 
 
 def _with_addresses(store: Store, notices: Sequence[Notice]) -> list[Notice]:
-    addresses: dict[str, str | None] = {}
+    addressed: list[Notice] = []
     for start in range(0, len(notices), ROWS_AT_ONCE):
-        ids = [notice.key_id for notice in notices[start : start + ROWS_AT_ONCE]]
-        use = store.models.use_table.c
-        statement = (
-            sa.select(use.key_id, use.address)
-            .where(use.key_id.in_(ids), use.outcome == "accepted")
-            .order_by(use.last_at)
-        )
-        for row in store.session.execute(statement, bind_arguments=_bind(store)):
-            addresses[row.key_id] = row.address
-    return [replace(notice, last_used_from=addresses.get(notice.key_id)) for notice in notices]
+        portion = notices[start : start + ROWS_AT_ONCE]
+        addresses = _addresses(store, [notice.key_id for notice in portion])
+        for notice in portion:
+            use = notice.key_id, _OUTCOMES.get(notice.kind)
+            addressed.append(replace(notice, last_used_from=addresses.get(use)))
+    return addressed
+
+
+def _addresses(store: Store, key_ids: Sequence[str]) -> dict[tuple[str, str | None], str | None]:
+    """Return the address of the last use, by key and outcome."""
+    use = store.models.use_table.c
+    statement = (
+        sa.select(use.key_id, use.outcome, use.address)
+        .where(use.key_id.in_(key_ids), use.outcome.in_(_OUTCOMES.values()))
+        .order_by(use.last_at)
+    )
+    rows = store.session.execute(statement, bind_arguments=_bind(store))
+    return {(row.key_id, row.outcome): row.address for row in rows}
 
 
 def _aware(moment: datetime | None) -> datetime | None:

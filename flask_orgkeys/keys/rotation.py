@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -10,12 +12,13 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 from .. import signals, tokens
-from ..errors import KeyEnded, KeyNotFound, RotationConflict
+from ..errors import KeyEnded, KeyNotFound, RotationConflict, RotationNotAllowed
 from .database import is_conflict
 from .document import timestamp
+from .ending import revoke
 from .models import ACTIVE, KEY_ROTATED, PREVIOUS_ENDED, ApiKey
 from .store import IssuedKey
-from .times import as_utc, is_past, to_utc
+from .times import is_past, to_utc
 
 if TYPE_CHECKING:
     from .events import Actor
@@ -57,6 +60,23 @@ class Terms:
         return cls(overlap, expires_at)
 
 
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """The state of a key's rotation as authentication read it.
+
+    :param is_previous: whether the request was sent with the secret before.
+    :param unconfirmed_since: the last rotation, if its new secret was not used yet.
+    """
+
+    is_previous: bool
+    unconfirmed_since: datetime | None
+
+    def is_before_rotation_of(self, key: ApiKey) -> bool:
+        """Tell whether the key was rotated since, and its new secret not used."""
+        is_other = self.unconfirmed_since != key.rotated_at
+        return key.confirmed_at is None and (not self.is_previous or is_other)
+
+
 def rotate(
     store: Store,
     organization_id: Any,
@@ -66,18 +86,79 @@ def rotate(
     expires_at: datetime | None,
     actor: Actor,
     after: str | None = None,
+    token: tokens.Token | None = None,
 ) -> IssuedKey:
     """Give a key a new secret and add the audit record, and flush both.
 
     :param after: the last rotation that the caller knows of, by :func:`marker_of`.
+    :param token: the new secret; by default a random one.
     :raises ValueError: if an argument is not as described.
     :raises KeyNotFound: if the organisation has no such key.
     :raises KeyEnded: if the key was revoked or has expired.
     :raises RotationConflict: if another rotation came in between.
     """
     terms = Terms.checked(store, overlap, expires_at)
-    key = _locked(store, organization_id, key_id, after)
-    return _replace_secret(store, key, terms, actor, keeps_previous=_is_unconfirmed(key))
+    key = _read_living(store, organization_id, key_id, after)
+    return _replace_secret(store, key, terms, actor, token, keeps_previous=_is_unconfirmed)
+
+
+def rotate_by_holder(
+    store: Store,
+    organization_id: Any,
+    token: tokens.Token,
+    *,
+    overlap: timedelta,
+    actor: Actor,
+    seen: Seen,
+) -> IssuedKey:
+    """Give a key a new secret at the request of its holder, and flush. The new expiry keeps the
+    length that the key had.
+
+    The request is itself the first use of the secret that it was sent with, so the current one
+    moves up. With the secret before, a holder recovers from a lost answer, until the first use of
+    the new one.
+
+    :param token: the key as the request carries it.
+    :param seen: the state of the rotation when the request was authenticated.
+    :raises RotationNotAllowed: if the key may not rotate itself, or not by this secret.
+    :raises KeyNotFound: as :func:`rotate` does.
+    :raises KeyEnded: as :func:`rotate` does.
+    :raises RotationConflict: as :func:`rotate` does.
+    """
+    key = _read_living(store, organization_id, token.id, after=None)
+
+    def is_recovery(key: ApiKey) -> bool:
+        digest = _digest_of(store, key, token)
+        is_current = digest is not None and digest is key.digest
+        if not is_current and seen.is_before_rotation_of(key):
+            raise RotationConflict(key.id)
+        is_alive = digest is not None and has_living_previous(key, datetime.now(UTC))
+        may_recover = is_alive and _is_unconfirmed(key)
+        if not key.may_rotate_itself or not (is_current or may_recover):
+            raise RotationNotAllowed
+        return not is_current
+
+    terms = Terms(overlap, _as_long_as_before(key, datetime.now(UTC)))
+    return _replace_secret(store, key, terms, actor, None, keeps_previous=is_recovery)
+
+
+def end_by_holder(store: Store, token: tokens.Token, *, actor: Actor) -> bool:
+    """Revoke the key of a current secret, or end a secret before alone, and flush.
+
+    :return: whether the secret is one of the key's. If not, nothing happens.
+    """
+    key = store.session.get(store.models.ApiKey, token.id, populate_existing=True)
+    if key is None or _digest_of(store, key, token) is None:
+        return False
+    # Again under the lock: a rotation may have moved the secret up, and the key goes on then.
+    store.locks.hold_sqlite()
+    store.session.refresh(key, with_for_update=True)
+    digest = _digest_of(store, key, token)
+    if digest is not None and digest is key.digest:
+        revoke(store, key.organization_id, key.id, actor=actor)
+    elif digest is not None:
+        end_previous(store, key.organization_id, key.id, actor=actor, digest=digest)
+    return digest is not None
 
 
 def end_previous(
@@ -146,6 +227,21 @@ def ends_oldest(key: ApiKey, now: datetime) -> bool:
     return has_living_previous(key, now) and not _is_unconfirmed(key)
 
 
+def _digest_of(store: Store, key: ApiKey, token: tokens.Token) -> str | None:
+    peppers = store.settings.peppers
+    return tokens.matching(token.secret, key.digest, key.previous_digest, peppers)
+
+
+def _as_long_as_before(key: ApiKey, now: datetime) -> datetime | None:
+    """Return the expiry that gives a key as long as it had from its last rotation or creation."""
+    if key.expires_at is None:
+        return None
+    try:
+        return now + (key.expires_at - (key.rotated_at or key.created_at))
+    except OverflowError:
+        return key.expires_at
+
+
 def _rotation_of(marker: str) -> datetime | None:
     try:
         return None if marker == _NEVER else datetime.fromisoformat(marker)
@@ -157,53 +253,47 @@ def _is_unconfirmed(key: ApiKey) -> bool:
     return key.previous_digest is not None and key.confirmed_at is None
 
 
-def _locked(store: Store, organization_id: Any, key_id: str, after: str | None) -> ApiKey:
-    """Return the living key, for this transaction alone to rotate.
+def _read_living(store: Store, organization_id: Any, key_id: str, after: str | None) -> ApiKey:
+    """Return a living key as it is now, without a lock.
 
-    It is read twice: as it is now, and again under the lock, after the end of whoever has that. A
-    rotation in between would otherwise be taken for an earlier one, and its new secret, which was
-    never used, be replaced: then nobody would have the secret that the other caller was given.
+    Two rotations at once must both read the same: the second would otherwise take the first for an
+    earlier one, and replace its new secret, which was never used. Then nobody would have the secret
+    that the first caller was given.
     """
     begun = datetime.now(UTC)
     store.session.flush()
-    try:
-        seen, has_waited = _last_rotation(store, organization_id, key_id)
-        store.lock_if_sqlite()
-        key = store.session.scalar(
-            sa.select(store.models.ApiKey)
-            .where(*store.is_(organization_id, key_id))
-            .with_for_update()
-            .execution_options(populate_existing=True)
-        )
-    except sa.exc.DBAPIError as error:
-        if is_conflict(error):
-            raise RotationConflict(key_id) from error
-        raise
+    with _conflicts_named(key_id):
+        key, has_waited = _read(store, organization_id, key_id)
     if key is None:
         raise KeyNotFound(key_id)
     if key.status(datetime.now(UTC)) != ACTIVE:
         raise KeyEnded(key_id)
-    marker = marker_of(key.rotated_at)
-    if marker != seen or after not in (None, marker):
+    if after not in (None, marker_of(key.rotated_at)):
         raise RotationConflict(key_id)
     if key.rotated_at is not None and (has_waited or _is_later(store, key.rotated_at, begun)):
         raise RotationConflict(key_id)
     return key
 
 
-def _last_rotation(store: Store, organization_id: Any, key_id: str) -> tuple[str, bool]:
-    """Return the marker of a key's last rotation, read without a lock, and whether the read may
-    have waited for another change of the key.
-    """
+@contextmanager
+def _conflicts_named(key_id: str) -> Iterator[None]:
+    """Have the conflicts that a database tells raised as those of a rotation."""
+    try:
+        yield
+    except sa.exc.DBAPIError as error:
+        if is_conflict(error):
+            raise RotationConflict(key_id) from error
+        raise
+
+
+def _read(store: Store, organization_id: Any, key_id: str) -> tuple[ApiKey | None, bool]:
+    """Return a key, read without a lock, and whether that may have waited for another change."""
     if not isinstance(key_id, str) or not re.fullmatch(tokens.ID_PATTERN, key_id):
-        raise KeyNotFound(key_id)
-    key = store.models.ApiKey
-    statement = sa.select(key.rotated_at).where(*store.is_(organization_id, key_id))
-    waits = _reads_wait(store) and _is_locked(store, statement)
-    row = store.session.execute(statement).one_or_none()
-    if row is None:
-        raise KeyNotFound(key_id)
-    return marker_of(None if row[0] is None else as_utc(row[0])), waits
+        return None, False
+    conditions = store.is_(organization_id, key_id)
+    waits = _reads_wait(store) and _is_locked(store, conditions)
+    statement = sa.select(store.models.ApiKey).where(*conditions)
+    return store.session.scalar(statement.execution_options(populate_existing=True)), waits
 
 
 def _reads_wait(store: Store) -> bool:
@@ -213,7 +303,8 @@ def _reads_wait(store: Store) -> bool:
     return is_mariadb and connection.get_isolation_level() == "SERIALIZABLE"
 
 
-def _is_locked(store: Store, statement: sa.Select[Any]) -> bool:
+def _is_locked(store: Store, conditions: Iterable[sa.ColumnElement[bool]]) -> bool:
+    statement = sa.select(store.models.ApiKey.id).where(*conditions)
     try:
         store.session.execute(statement.with_for_update(nowait=True))
     except sa.exc.OperationalError as error:
@@ -234,11 +325,48 @@ def _is_later(store: Store, rotated_at: datetime, begun: datetime) -> bool:
 
 
 def _replace_secret(
-    store: Store, key: ApiKey, terms: Terms, actor: Actor, *, keeps_previous: bool
+    store: Store,
+    key: ApiKey,
+    terms: Terms,
+    actor: Actor,
+    token: tokens.Token | None,
+    *,
+    keeps_previous: Callable[[ApiKey], bool],
 ) -> IssuedKey:
+    """Write a new secret over the state of the key that was read.
+
+    :param keeps_previous: decides, for a state of the key, whether the secret before stays.
+    """
     now = datetime.now(UTC)
-    token = tokens.generate(store.settings.prefix, key.id)
-    was = {"expires_at": timestamp(key.expires_at)}
+    token = token or tokens.generate(store.settings.prefix, key.id)
+    was = timestamp(key.expires_at)
+    is_kept = keeps_previous(key)
+    values = _new_values(store, key, terms, token, now, keeps_previous=is_kept)
+    if not _write(store, key, values):
+        # Used for the first time, or hashed anew. It is locked by now, so the next one is written.
+        return _replace_secret(store, key, terms, actor, token, keeps_previous=keeps_previous)
+    store.session.refresh(key)
+    details = {
+        "expires_at": timestamp(key.expires_at),
+        "previous_until": timestamp(key.previous_until),
+        "kept_previous": is_kept,
+        "was": {"expires_at": was},
+    }
+    store.record(key.organization_id, key.id, KEY_ROTATED, now, actor, details)
+    store.session.flush()
+    store.send(signals.key_rotated, key)
+    return IssuedKey(key, str(token))
+
+
+def _new_values(
+    store: Store,
+    key: ApiKey,
+    terms: Terms,
+    token: tokens.Token,
+    now: datetime,
+    *,
+    keeps_previous: bool,
+) -> dict[str, Any]:
     values = {
         "digest": tokens.digest(token.secret, store.settings.peppers),
         "expires_at": terms.expires_at,
@@ -249,29 +377,39 @@ def _replace_secret(
     if not keeps_previous:
         moved_up = {"confirmed_at": None, "previous_used_at": None}
         values.update(moved_up, previous_digest=key.digest)
-    result: Any = store.session.execute(
-        sa.update(store.models.ApiKey)
+    return values
+
+
+def _write(store: Store, key: ApiKey, values: dict[str, Any]) -> bool:
+    """Write values over the state of a key that was read, if it still is in that state.
+
+    :return: ``False`` if it is used or hashed anew since; it is read again then, under a lock.
+    :raises KeyEnded: if it was revoked since.
+    :raises RotationConflict: if it was rotated since.
+    """
+    columns = store.models.ApiKey
+    rotated_at = key.rotated_at
+    update = (
+        sa.update(columns)
         .where(
-            store.models.ApiKey.id == key.id,
-            store.models.ApiKey.digest == key.digest,
-            store.models.ApiKey.revoked_at.is_(None),
+            columns.id == key.id,
+            columns.digest == key.digest,
+            columns.confirmed_at == key.confirmed_at,
+            columns.revoked_at.is_(None),
         )
         .values(**values)
         .execution_options(synchronize_session=False)
     )
-    if result.rowcount == 0:
+    with _conflicts_named(key.id):
+        result: Any = store.session.execute(update)
+        if result.rowcount:
+            return True
+        store.session.refresh(key, with_for_update=True)
+    if key.revoked_at is not None:
+        raise KeyEnded(key.id)
+    if key.rotated_at != rotated_at:
         raise RotationConflict(key.id)
-    store.session.refresh(key)
-    details = {
-        "expires_at": timestamp(key.expires_at),
-        "previous_until": timestamp(key.previous_until),
-        "kept_previous": keeps_previous,
-        "was": was,
-    }
-    store.record(key.organization_id, key.id, KEY_ROTATED, now, actor, details)
-    store.session.flush()
-    store.send(signals.key_rotated, key)
-    return IssuedKey(key, str(token))
+    return False
 
 
 def _end_of_previous(

@@ -14,9 +14,10 @@ from sqlalchemy.sql.functions import FunctionElement
 
 from .. import tokens
 from ..config.scopes import is_scope_token
-from .cleaning import LONGEST_SEARCH, clean_actor, fold, is_storable
+from .cleaning import LONGEST_SEARCH, clean_actor
 from .models import ACTIVE, EXPIRED, REVOKED, ApiKey
 from .redaction import public_id, without_secret
+from .texts import fold, is_storable
 from .times import to_utc
 
 CURRENT = "current"
@@ -77,7 +78,7 @@ class Selection:
         _check_choice("expires", self.expires, (None, *EXPIRIES))
         if self.scope is not None and not is_scope_token(self.scope):
             raise ValueError(f"{self.scope!r} is no scope name")
-        clean_actor(self.created_by)
+        clean_actor(self.created_by, "created_by")
         for name in ("unused_since", "expires_before", "used_since"):
             if getattr(self, name) is not None:
                 to_utc(getattr(self, name), name)

@@ -6,7 +6,6 @@ key of another organisation is as absent as one that does not exist.
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,10 +16,11 @@ import sqlalchemy as sa
 
 from .. import signals, tokens
 from ..errors import KeyLimitReached, ReplayedCreation
-from .cleaning import check_idempotency_key, clean_name, clean_note, clean_scopes, fold
+from .cleaning import check_idempotency_key, clean_name, clean_note, clean_scopes
 from .events import Actor
-from .models import ACTIVE, KEY_CREATED, ApiKey, Models
-from .organization_ids import LARGEST_INTEGER, can_hold, equals
+from .locks import Locks
+from .models import ACTIVE, IDEMPOTENCY_KEY, KEY_CREATED, KEY_PRUNED, ApiKey, Models
+from .organization_ids import EVERY_ORGANIZATION, LARGEST_INTEGER, check_id, check_new_id, equals
 from .selection import Selection
 from .times import to_utc
 
@@ -31,9 +31,6 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import scoped_session
 
     from ..config.settings import Settings
-
-EVERY_ORGANIZATION: Any = object()
-"""In the place of an organisation's id, where all are meant: no id that a host may have lost."""
 
 _KEY_ID = re.compile(tokens.ID_PATTERN)
 
@@ -66,6 +63,24 @@ class Store:
         # Asked for each time: a host's tests may put another in its place.
         return self.db.session
 
+    @property
+    def locks(self) -> Locks:
+        return Locks(self.session, self.models, self.settings)
+
+    def check_organization(self, organization_id: Any) -> None:
+        """Check the id of an organisation, in every function that takes one.
+
+        :raises ValueError: if the column cannot hold it.
+        """
+        check_id(self._organization_column, organization_id, self._dialect())
+
+    @property
+    def _organization_column(self) -> sa.Column[Any]:
+        return self.models.key_table.c.organization_id
+
+    def _dialect(self) -> sa.Dialect:
+        return self.session.get_bind(mapper=self.models.ApiKey).dialect
+
     def create(
         self,
         organization_id: Any,
@@ -77,19 +92,20 @@ class Store:
         note: str | None = None,
         may_rotate_itself: bool = False,
         idempotency_key: str | None = None,
+        token: tokens.Token | None = None,
+        now: datetime | None = None,
     ) -> IssuedKey:
         """Add a key and its audit record, and flush both.
 
         :param expires_at: an aware time, or ``None`` for a key that does not expire.
         :param idempotency_key: 1 to 64 characters that name the form which asks for the key.
-        :raises ValueError: where an argument is not as described; its text is fit for a user.
-        :raises KeyLimitReached: see there.
-        :raises ReplayedCreation: where the idempotency key has made a key already.
+        :param token: the new key, so that a retry creates the one that was shown already.
+        :param now: the time of creation, likewise.
+        :raises ValueError: if an argument is not as described; its text is fit for a user.
+        :raises KeyLimitReached: at ``ORGKEYS_MAX_KEYS`` live keys.
+        :raises ReplayedCreation: if the idempotency key has made a key already.
         """
-        if organization_id is None:
-            raise ValueError("organization_id is None: flush the organisation before its key")
-        if not can_hold(self.models.key_table.c.organization_id, organization_id):
-            raise ValueError(f"organization_id {organization_id!r} does not fit its column")
+        check_new_id(self._organization_column, organization_id, self._dialect())
         name = clean_name(name)
         note = clean_note(note)
         held = clean_scopes(scopes, self.settings)
@@ -98,15 +114,14 @@ class Store:
         if idempotency_key is not None:
             check_idempotency_key(idempotency_key)
             self._refuse_replay(organization_id, idempotency_key)
-        now = datetime.now(UTC)
+        now = now or datetime.now(UTC)
         if self.settings.max_keys is not None:
             self._refuse_excess(organization_id, self.settings.max_keys, now)
-        token = tokens.generate(self.settings.prefix)
+        token = token or tokens.generate(self.settings.prefix)
         key = self.models.ApiKey(
             id=token.id,
             organization_id=organization_id,
             name=name,
-            folded_name=fold(name),
             scopes=held,
             digest=tokens.digest(token.secret, self.settings.peppers),
             created_at=now,
@@ -114,6 +129,7 @@ class Store:
             expires_at=expires_at,
             note=note,
             may_rotate_itself=may_rotate_itself,
+            uses_recorded_since=None if self.settings.last_used_step is None else now,
             idempotency_key=idempotency_key,
         )
         self.session.add(key)
@@ -124,6 +140,7 @@ class Store:
 
     def get(self, organization_id: Any, key_id: str) -> ApiKey | None:
         """Return a key of the organisation, or ``None``."""
+        self.check_organization(organization_id)
         if not isinstance(key_id, str) or not _KEY_ID.fullmatch(key_id):
             return None
         key: ApiKey | None = self.session.scalar(
@@ -132,13 +149,20 @@ class Store:
         return key
 
     def find_replayed(self, organization_id: Any, idempotency_key: str) -> str | None:
-        """Return the id of the key that a form has made, or ``None``."""
+        """Return the id of the key that a form has made, pruned or not, or ``None``."""
+        check_idempotency_key(idempotency_key)
         key = self.models.ApiKey
-        key_id: str | None = self.session.scalar(
-            sa.select(key.id).where(
-                self._is_of(organization_id), key.idempotency_key == idempotency_key
-            )
+        event = self.models.KeyEvent
+        of_key = sa.select(key.id).where(
+            self.is_of(organization_id), key.idempotency_key == idempotency_key
         )
+        form = event.details[IDEMPOTENCY_KEY].as_string()
+        of_pruned = sa.select(event.key_id).where(
+            equals(event.organization_id, organization_id),
+            event.action == KEY_PRUNED,
+            form == idempotency_key,
+        )
+        key_id: str | None = self.session.scalar(of_key) or self.session.scalar(of_pruned)
         return key_id
 
     def select(
@@ -198,19 +222,11 @@ class Store:
         row = self.session.execute(sa.select(*counts), bind_arguments=arguments).one()
         return dict(zip(selections, row, strict=True))
 
-    def lock_if_sqlite(self) -> None:
-        if self._dialect_name() == "sqlite":
-            # Changes nothing, but takes the one lock there is for writing.
-            self.session.execute(sa.update(self.models.ApiKey).where(sa.false()).values(name=""))
-
-    def _dialect_name(self) -> str:
-        connection = self.session.connection(bind_arguments={"mapper": self.models.ApiKey})
-        return connection.dialect.name
-
     def is_(self, organization_id: Any, key_id: str) -> tuple[sa.ColumnElement[bool], ...]:
-        return self._is_of(organization_id), self.models.ApiKey.id == key_id
+        return self.is_of(organization_id), self.models.ApiKey.id == key_id
 
-    def _is_of(self, organization_id: Any) -> sa.ColumnElement[bool]:
+    def is_of(self, organization_id: Any) -> sa.ColumnElement[bool]:
+        self.check_organization(organization_id)
         return equals(self.models.ApiKey.organization_id, organization_id)
 
     def _refuse_replay(self, organization_id: Any, idempotency_key: str) -> None:
@@ -219,17 +235,10 @@ class Store:
             raise ReplayedCreation(key_id)
 
     def _refuse_excess(self, organization_id: Any, limit: int, now: datetime) -> None:
+        self.locks.hold_creations(organization_id)
         live = self._count(organization_id, Selection(status=ACTIVE), now)
-        # Creations wait for one another until their transactions end. Otherwise two at once would
-        # each count without the other.
-        dialect = self._dialect_name()
-        if dialect == "postgresql":
-            lock = sa.func.pg_advisory_xact_lock(_lock_number(organization_id))
-            arguments = {"mapper": self.models.ApiKey}
-            self.session.execute(sa.select(lock), bind_arguments=arguments)
-        elif dialect == "sqlite":
-            self.lock_if_sqlite()
-        else:
+        if self.locks.dialect_name() in ("mysql", "mariadb"):
+            # Past the snapshot, which may be from before the wait.
             live = live.with_for_update()
         if (self.session.scalar(live) or 0) >= limit:
             raise KeyLimitReached(limit)
@@ -280,9 +289,4 @@ class Store:
         )
         if organization_id is EVERY_ORGANIZATION:
             return conditions
-        return [self._is_of(organization_id), *conditions]
-
-
-def _lock_number(organization_id: Any) -> int:
-    digest = hashlib.sha256(f"orgkeys_key {organization_id}".encode()).digest()
-    return int.from_bytes(digest[:8], signed=True)
+        return [self.is_of(organization_id), *conditions]

@@ -7,7 +7,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any, Final
 
 from ..errors import KeyNotFound
-from .cleaning import clean_name, clean_note, fold
+from .cleaning import clean_name, clean_note
 from .models import KEY_UPDATED, ApiKey
 
 if TYPE_CHECKING:
@@ -56,7 +56,6 @@ def update(
         return key
     for field in was:
         setattr(key, field, wanted[field])
-    key.folded_name = fold(key.name)
     store.record(key.organization_id, key.id, KEY_UPDATED, datetime.now(UTC), actor, {"was": was})
     store.session.flush()
     return key

@@ -81,28 +81,58 @@ def for_administrators(view: View) -> View:
             return redirect(url_of_page("index", mount, **query_of_request()), 303)
         if not _is_signed_in():
             return current_app.login_manager.unauthorized()  # type: ignore[attr-defined]
-        organization = state.host.load_organization(mount[state.settings.org_arg])
-        if organization is None:
-            abort(404)
-        if not may_manage(organization):
-            abort(
-                403,
-                gettext("You do not have permission to manage this organisation's API keys."),
-            )
+        organization = administered_organization(mount[state.settings.org_arg])
         return view(Visit(organization, mount, datetime.now(UTC)), **arguments)
 
     return guarded
+
+
+def administered_organization(slug: Any) -> Any:
+    """Load an organisation whose keys the current user may manage.
+
+    :raises werkzeug.exceptions.HTTPException: 404 if there is none, 403 without the permission.
+    """
+    organization = state_of().host.load_organization(slug)
+    if organization is None:
+        abort(404)
+    if not may_manage(organization):
+        abort(
+            403,
+            gettext("You do not have permission to manage this organisation's API keys."),
+        )
+    return organization
 
 
 def _is_signed_in() -> bool:
     """Tell whether the request is a signed-in user's.
 
     An ``Authorization`` header signs nobody in here, whatever a host's ``request_loader`` makes of
-    it: a browser's session does, or what such a loader finds elsewhere.
+    it: the session does, if it is this user's, or what such a loader finds elsewhere.
     """
-    return current_user.is_authenticated and (
-        "_user_id" in session or "Authorization" not in request.headers
-    )
+    if not current_user.is_authenticated:
+        return False
+    if "Authorization" not in request.headers:
+        return True
+    user_id = current_user.get_id()
+    return bool(session.get("_user_id") == user_id) or _id_without_header() == user_id
+
+
+def _id_without_header() -> str | None:
+    """Return the id of the user that the host's ``request_loader`` finds without the header."""
+    loader = current_app.login_manager._request_callback  # type: ignore[attr-defined]
+    if loader is None:
+        return None
+    # The loader may look at flask.request as well as at its argument: both are without it. And in
+    # the same contexts, for another one would take a second connection of the host's.
+    carrier = request._get_current_object()  # type: ignore[attr-defined]
+    header = carrier.environ.pop("HTTP_AUTHORIZATION")
+    vars(carrier).pop("authorization", None)
+    try:
+        user = current_app.ensure_sync(loader)(carrier)
+    finally:
+        carrier.environ["HTTP_AUTHORIZATION"] = header
+        vars(carrier).pop("authorization", None)
+    return None if user is None else user.get_id()
 
 
 def may_manage(organization: Any) -> bool:
@@ -113,11 +143,13 @@ def may_manage(organization: Any) -> bool:
     """
     state = state_of()
     checker = state.host.permission_checker
-    if checker is None or not current_user.is_authenticated:
+    if checker is None:
         return False
     user = current_user._get_current_object()
     try:
-        return checker(user, organization, state.settings.permission) is True
+        return user.is_authenticated and (
+            checker(user, organization, state.settings.permission) is True
+        )
     except (HTTPException, *UNANSWERED):
         raise
     except Exception:

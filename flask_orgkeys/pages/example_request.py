@@ -7,13 +7,18 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import quote
 
+from flask import current_app, request
+
 from ..guards.endpoints import guarded_rules
+from ..state import state_of
 
 if TYPE_CHECKING:
     from typing import Any
 
     from flask import Flask
     from werkzeug.routing import Rule
+
+    from .access import Visit
 
 _VARIABLE = re.compile(r"<(?:[^<>]*:)?([^<>:]+)>")
 
@@ -26,6 +31,24 @@ class Example(NamedTuple):
 
     method: str
     url: str
+
+
+def example_for(visit: Visit, scopes: Iterable[str]) -> Example:
+    """Choose a request for a key with ``scopes`` of the organisation that is visited."""
+    return example_request(_app(), scopes, request.url_root, _known(visit))
+
+
+def trial_for(visit: Visit, scopes: Iterable[str]) -> Example | None:
+    """Choose a request that changes nothing, as :func:`example_for` otherwise."""
+    return trial_request(_app(), scopes, request.url_root, _known(visit))
+
+
+def _app() -> Flask:
+    return current_app._get_current_object()  # type: ignore[attr-defined, no-any-return]
+
+
+def _known(visit: Visit) -> dict[str, str]:
+    return {state_of().settings.org_arg: str(visit.slug)}
 
 
 def example_request(

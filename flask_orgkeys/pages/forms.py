@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from flask import request
 from werkzeug.datastructures import MultiDict
-from wtforms import HiddenField, SelectField, SelectMultipleField, StringField
+from wtforms import BooleanField, HiddenField, SelectField, SelectMultipleField, StringField
 from wtforms.fields import SelectChoice
 from wtforms.validators import ValidationError
 
@@ -94,37 +94,19 @@ class NamedKeyForm(PageForm):
         return next((name for name in names if name in self and self[name].errors), None)
 
 
-class CreateKeyForm(NamedKeyForm):
-    """Name, scopes and expiry of a new key.
+class LifetimeForm(PageForm):
+    """The lifetime of a key or of its new secret."""
 
-    ``nonce`` tells one form that was shown from every other.
-    """
-
-    scopes: Any = SelectMultipleField("Scopes")
     expires_in: Any = SelectField("Expiration")
-    nonce: Any = HiddenField()
 
-    def __init__(self, settings: Settings, now: datetime, like: ApiKey | None = None) -> None:
-        """Make the form that was sent, or one filled in by the URL.
-
-        :param like: a key whose scopes, note and lifetime the form begins with.
-        """
+    def __init__(self, settings: Settings, now: datetime) -> None:
         super().__init__()
         self.now = now
-        self.name_is_taken = False
         self.allows_no_expiry = settings.allow_no_expiry
         self._default_days = settings.default_expiry_days
-        self.scopes.choices = [
-            SelectChoice(scope, str(description)) for scope, description in settings.scopes.items()
-        ]
         self.expires_in.choices = [SelectChoice(*choice) for choice in _lifetimes(settings, now)]
         if not self.is_submitted():
             self._preselect_lifetime()
-            if like is not None:
-                self._fill_in_like(like, settings)
-            self._fill_in(request.args)
-        if not self.nonce.data:
-            self.nonce.data = secrets.token_urlsafe(16)
 
     def validate(self, extra_validators: Any = None) -> bool:
         is_valid = super().validate(extra_validators)
@@ -132,6 +114,45 @@ class CreateKeyForm(NamedKeyForm):
             # Or else a browser would choose the first, which may be "No expiration".
             self._preselect_lifetime()
         return is_valid
+
+    @property
+    def expires_at(self) -> datetime | None:
+        """The chosen time of expiry, aware and in UTC, or ``None``."""
+        if self.expires_in.data == NEVER:
+            return None
+        return self.now + timedelta(days=int(self.expires_in.data))
+
+    def _preselect_lifetime(self) -> None:
+        days = self._default_days
+        self.expires_in.data = NEVER if days is None else str(days)
+
+
+class CreateKeyForm(NamedKeyForm, LifetimeForm):
+    """Name, scopes and expiry of a new key.
+
+    ``nonce`` tells one form that was shown from every other.
+    """
+
+    scopes: Any = SelectMultipleField("Scopes")
+    may_rotate_itself: Any = BooleanField("May replace its own secret")
+    nonce: Any = HiddenField()
+
+    def __init__(self, settings: Settings, now: datetime, like: ApiKey | None = None) -> None:
+        """Make the form that was sent, or one filled in by the URL.
+
+        :param like: a key whose scopes, note and lifetime the form begins with.
+        """
+        super().__init__(settings, now)
+        self.name_is_taken = False
+        self.scopes.choices = [
+            SelectChoice(scope, str(description)) for scope, description in settings.scopes.items()
+        ]
+        if not self.is_submitted():
+            if like is not None:
+                self._fill_in_like(like, settings)
+            self._fill_in(request.args)
+        if not self.nonce.data:
+            self.nonce.data = secrets.token_urlsafe(16)
 
     def validate_scopes(self, field: SelectMultipleField) -> None:
         if not field.data:
@@ -159,13 +180,6 @@ class CreateKeyForm(NamedKeyForm):
             group, colon, _ = box.data.partition(":")
             groups.setdefault(group if colon and self.has_many_scopes else "", []).append(box)
         return [*groups.items()] if len(groups) > 1 else [("", [*self.scopes])]
-
-    @property
-    def expires_at(self) -> datetime | None:
-        """The chosen time of expiry, aware and in UTC, or ``None``."""
-        if self.expires_in.data == NEVER:
-            return None
-        return self.now + timedelta(days=int(self.expires_in.data))
 
     @property
     def idempotency_key(self) -> str | None:
@@ -204,10 +218,6 @@ class CreateKeyForm(NamedKeyForm):
         if lifetime in {choice.value for choice in self.expires_in.choices}:
             self.expires_in.data = lifetime
 
-    def _preselect_lifetime(self) -> None:
-        days = self._default_days
-        self.expires_in.data = NEVER if days is None else str(days)
-
 
 class EditKeyForm(NamedKeyForm):
     """The name and note of a key, as they are until the form is sent."""
@@ -219,7 +229,56 @@ class EditKeyForm(NamedKeyForm):
             self.note.data = key.note
 
 
-class RevokeKeyForm(PageForm):
+class RotateKeyForm(LifetimeForm):
+    """The overlap of the two secrets, and the lifetime of the new one.
+
+    ``after`` names the rotation that the form was shown after, so that one form is one rotation.
+    """
+
+    overlap_hours: Any = SelectField("Old secret works for")
+    after: Any = HiddenField()
+
+    def __init__(self, settings: Settings, now: datetime, marker: str) -> None:
+        super().__init__(settings, now)
+        self._default_hours = str(settings.default_rotation_overlap_hours)
+        hours = settings.rotation_overlap_hours
+        self.overlap_hours.choices = [SelectChoice(str(each), _overlap(each)) for each in hours]
+        if not self.is_submitted():
+            self.overlap_hours.data = self._default_hours
+            self.after.data = marker
+
+    def validate(self, extra_validators: Any = None) -> bool:
+        is_valid = super().validate(extra_validators)
+        if self.overlap_hours.errors:
+            self.overlap_hours.data = self._default_hours
+        return is_valid
+
+    def is_outdated(self, marker: str) -> bool:
+        """Tell whether the sent form was shown before the key's last rotation.
+
+        :param marker: names that rotation.
+        """
+        return self.is_submitted() and (self.after.data or marker) != marker
+
+    @property
+    def overlap(self) -> timedelta:
+        """The chosen time for which the old secret works on."""
+        return timedelta(hours=int(self.overlap_hours.data))
+
+    @property
+    def first_error(self) -> str | None:
+        """The name of the first field with an error, in the order of the page."""
+        names = ("overlap_hours", "expires_in")
+        return next((name for name in names if self[name].errors), None)
+
+
+class CheckForm(PageForm):
+    """A text in which a key may be."""
+
+    text: Any = StringField("Text")
+
+
+class PlainForm(PageForm):
     """Nothing but the CSRF token."""
 
 
@@ -228,6 +287,14 @@ def _refuse_unfit(clean: Callable[[str], object], field: StringField) -> None:
         clean(field.data or "")
     except UnfitText as error:
         raise ValidationError(gettext(error.message, **error.values)) from error
+
+
+def _overlap(hours: int) -> str:
+    if not hours:
+        return gettext("Not at all")
+    if hours % 24:
+        return ngettext("%(num)s hour", "%(num)s hours", hours)
+    return ngettext("%(num)s day", "%(num)s days", hours // 24)
 
 
 def _lifetimes(settings: Settings, now: datetime) -> Iterable[tuple[str, str]]:

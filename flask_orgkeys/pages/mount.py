@@ -13,9 +13,11 @@ from werkzeug.wrappers import Response
 
 from ..config.settings import DEFAULTS
 from ..errors import RETRY_AFTER_SECONDS, ConfigurationError
+from ..guards.refusals import error_handler
+from ..host import LoaderFailed
 from ..keys.database import UNANSWERED
 from ..state import EXTENSION_NAME, AppState
-from . import key_page, views
+from . import check, key_page, rotation, views
 from .access import for_administrators
 from .headers import add_page_headers
 from .rendering import STATIC_FOLDER, asset_version
@@ -30,17 +32,26 @@ VERSIONED_MAX_AGE_SECONDS = 365 * 24 * 3600
 def make_blueprint() -> Blueprint:
     """Make the settings pages, to be mounted under a prefix that has the organisation."""
     blueprint = Blueprint("orgkeys", __name__)
+    # First of all: without a prefix Flask would speak of a slash that the rules below lack.
+    blueprint.record(check_prefix)
     blueprint.jinja_loader = _template_loader()
     blueprint.after_request(add_page_headers)
-    for error in UNANSWERED:
+    for error in (LoaderFailed, *UNANSWERED):
         blueprint.register_error_handler(error, _unavailable)
     for rule, endpoint, view, method in (
         ("", "index", views.index, "GET"),
         ("", "create", views.create, "POST"),
         ("/new", "new", views.new, "GET"),
+        ("/activity", "activity", views.activity, "GET"),
+        ("/activity.csv", "activity_csv", views.activity_csv, "GET"),
+        ("/check", "check", check.ask, "GET"),
+        ("/check", "check_text", check.find, "POST"),
         ("/<key_id>", "key", key_page.show, "GET"),
         ("/<key_id>/edit", "edit", key_page.edit, "GET"),
         ("/<key_id>/edit", "update", key_page.update, "POST"),
+        ("/<key_id>/rotate", "confirm_rotate", rotation.confirm, "GET"),
+        ("/<key_id>/rotate", "rotate", rotation.rotate, "POST"),
+        ("/<key_id>/end-previous", "end_previous", rotation.end_previous, "POST"),
         ("/<key_id>/revoke", "confirm_revoke", views.confirm, "GET"),
         ("/<key_id>/revoke", "revoke", views.revoke, "POST"),
     ):
@@ -104,8 +115,9 @@ def _unavailable(error: Exception) -> Response:
     """Answer 503, with the host's own page for it where that needs no database."""
     logger.error("the API keys page cannot be shown: %s", getattr(error, "orig", None) or error)
     unavailable = ServiceUnavailable(retry_after=RETRY_AFTER_SECONDS)
+    handler = error_handler(current_app, unavailable, request.blueprints)
     try:
-        answer = current_app.handle_http_exception(unavailable)
+        answer = unavailable if handler is None else current_app.ensure_sync(handler)(unavailable)
         response: Response = current_app.make_response(answer)
     except Exception:
         response = unavailable.get_response()

@@ -9,7 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flask import current_app, render_template, request
+from flask import current_app, render_template
 from jinja2 import meta, nodes
 
 from ..state import state_of
@@ -20,8 +20,10 @@ if TYPE_CHECKING:
 
     from ..keys.store import IssuedKey
     from .access import Visit
+    from .activity import Activity
     from .example_request import Example
-    from .forms import PageForm
+    from .forms import PageForm, PlainForm
+    from .insight import KeyInsight, VerdictRow
     from .listing import Listing
     from .notices import Notice
     from .rows import KeyRow
@@ -41,6 +43,10 @@ class Page:
     :param dialog: the template ``orgkeys/_<dialog>.html`` of a dialog in front of the body.
     :param notice: the change that led to the page.
     :param key: the key that the page or its dialog is about.
+    :param end_form: the form that ends the secret before the last rotation.
+    :param insight: the uses and events of the key.
+    :param verdict: the effect of the key's revocation.
+    :param finding: the answer about a pasted text, of :mod:`flask_orgkeys.keys.checking`.
     """
 
     visit: Visit
@@ -51,9 +57,14 @@ class Page:
     notice: Notice | None = None
     key: KeyRow | None = None
     form: PageForm | None = None
+    end_form: PlainForm | None = None
     issued: IssuedKey | None = None
     example: Example | None = None
     trial: Example | None = None
+    insight: KeyInsight | None = None
+    verdict: VerdictRow | None = None
+    activity: Activity | None = None
+    finding: str | None = None
 
     @property
     def organization(self) -> Any:
@@ -71,11 +82,6 @@ class Page:
     def is_in_layout(self) -> bool:
         """Whether the host's layout includes the body by itself."""
         return _includes_body(current_app.jinja_env, self.base_template)
-
-    @property
-    def offers_rotation(self) -> bool:
-        """Whether the pages can rotate keys."""
-        return f"{request.blueprint}.confirm_rotate" in current_app.view_functions
 
     @property
     def list_url(self) -> str:

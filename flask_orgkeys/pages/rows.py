@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Self
 
 from .. import tokens
 from ..config.scopes import in_declared_order
 from ..keys.models import EXPIRED, REVOKED, ApiKey
+from ..keys.rotation import ends_oldest, has_living_previous
 from . import language
 
 if TYPE_CHECKING:
@@ -40,6 +41,38 @@ class Moment:
 
 
 @dataclass(frozen=True, slots=True)
+class RotationRow:
+    """Both secrets of a key, while both live.
+
+    :param confirmed: the first use of the new one.
+    :param previous_used: the last use of the old one since the rotation.
+    :param previous_until: the end of the old one.
+    :param is_urgent: whether the new one was never used, and the old one ends within a day.
+    :param ends_oldest: whether another rotation would end the old one at once.
+    """
+
+    confirmed: Moment | None
+    previous_used: Moment | None
+    previous_until: Moment
+    is_urgent: bool
+    ends_oldest: bool
+
+    @classmethod
+    def of(cls, key: ApiKey, now: datetime) -> Self | None:
+        """Return both secrets of a key, or ``None`` if it has one."""
+        until = key.previous_until
+        if until is None or not has_living_previous(key, now):
+            return None
+        return cls(
+            confirmed=_moment(key.confirmed_at, now),
+            previous_used=_moment(key.previous_used_at, now),
+            previous_until=Moment.at(until, now),
+            is_urgent=key.confirmed_at is None and until - now <= timedelta(days=1),
+            ends_oldest=ends_oldest(key, now),
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class KeyRow:
     """A key as a row of the table.
 
@@ -66,6 +99,7 @@ class KeyRow:
     revoked_by: str | None
     is_expired: bool
     is_revoked: bool
+    rotation: RotationRow | None
 
     @classmethod
     def of(
@@ -93,6 +127,7 @@ class KeyRow:
             revoked_by=_named(key.revoked_by, names),
             is_expired=status == EXPIRED,
             is_revoked=status == REVOKED,
+            rotation=RotationRow.of(key, now),
         )
 
 

@@ -14,6 +14,8 @@ from werkzeug.routing import BuildError
 from ..errors import ConfigurationError
 from ..guards.wall import matched_arguments
 from ..keys.database import UNANSWERED
+from ..keys.selection import EXPIRES_SOON
+from ..management import management
 from ..state import state_of
 from .access import may_manage
 from .rendering import asset_version
@@ -29,12 +31,16 @@ class Tab:
     stylesheet: str
     is_permitted: bool
     is_current: bool
+    expiring_soon: int = 0
+    """The number of keys that expire soon, if it was asked for."""
 
 
-def tab_for(organization: Any) -> Tab:
+def tab_for(organization: Any, count: bool = False) -> Tab:
     """Return the tab of an organisation, for the template ``orgkeys/_tab.html``.
 
     It stands on the host's pages, so that nothing but a missing mount makes it fail.
+
+    :param count: whether to count the keys that expire soon.
     """
     name = _mounted_name(state_of().blueprint)
     is_current = has_request_context() and request.blueprint == name
@@ -44,12 +50,20 @@ def tab_for(organization: Any) -> Tab:
         logger.exception("the API keys tab cannot be linked: name the organisation in the URL")
         return Tab(url="", stylesheet="", is_permitted=False, is_current=is_current)
     stylesheet = url_for(f"{name}.asset", filename="orgkeys.css", **mount)
+    is_permitted = _is_permitted(organization)
     return Tab(
         url=url_for(f"{name}.index", **mount),
         stylesheet=f"{stylesheet}?v={asset_version('orgkeys.css')}",
-        is_permitted=_is_permitted(organization),
+        is_permitted=is_permitted,
         is_current=is_current,
+        expiring_soon=_count_expiring_soon(organization) if count and is_permitted else 0,
     )
+
+
+def _count_expiring_soon(organization: Any) -> int:
+    # The host's pending rows are its own to flush.
+    with state_of().host.session.no_autoflush:
+        return management.count_keys(organization.id, expires=EXPIRES_SOON)
 
 
 def _is_permitted(organization: Any) -> bool:

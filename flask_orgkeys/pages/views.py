@@ -7,21 +7,23 @@ from typing import TYPE_CHECKING, Any
 
 from flask import (
     abort,
-    current_app,
     make_response,
     redirect,
     request,
+    stream_with_context,
 )
 from werkzeug.wrappers import Response
 
 from ..errors import KeyLimitReached, KeyNotFound, ReplayedCreation
-from ..keys.cleaning import fold
+from ..keys.texts import fold
 from ..management import management
 from ..state import state_of
 from .access import Visit, actor
+from .activity import activity_of, csv_of
 from .change import committed_change
-from .example_request import example_request, trial_request
-from .forms import CreateKeyForm, RevokeKeyForm
+from .example_request import example_for, trial_for
+from .forms import CreateKeyForm, PlainForm
+from .insight import verdict_of
 from .key_page import key_or_404
 from .language import gettext, ngettext
 from .list_query import place_of_request
@@ -55,7 +57,7 @@ def create(visit: Visit) -> Any:
             return redirect(url_with_existing(visit, existing), 303)
         return _render_create(visit, form), 422
     try:
-        return committed_change(lambda: _create_and_show(visit, form))
+        return committed_change(visit, lambda: _create_and_show(visit, form))
     except ReplayedCreation as replay:
         return redirect(url_with_existing(visit, replay.key_id), 303)
     except KeyLimitReached as limit:
@@ -84,6 +86,7 @@ def _create_and_show(visit: Visit, form: CreateKeyForm) -> Response:
         expires_at=form.expires_at,
         note=form.note.data,
         created_by=actor(),
+        may_rotate_itself=form.may_rotate_itself.data,
         idempotency_key=form.idempotency_key,
     )
     # Rendered before the commit: a page that fails leaves no key that nobody has seen.
@@ -94,17 +97,21 @@ def confirm(visit: Visit, key_id: str) -> Any:
     key = key_or_404(visit, key_id)
     if key.revoked_at is not None:
         return redirect(visit.url("index", revoked=key_id), 303)
-    return _render_list(visit, "revoke", key=key, form=RevokeKeyForm())
+    return _ask_revoke(visit, key, PlainForm())
 
 
 def revoke(visit: Visit, key_id: str) -> Any:
     key = key_or_404(visit, key_id)
-    form = RevokeKeyForm()
+    form = PlainForm()
     if not form.validate_on_submit():
-        return _render_list(visit, "revoke", key=key, form=form), 422
+        return _ask_revoke(visit, key, form), 422
     organization_id = visit.organization.id
     try:
-        committed_change(lambda: management.revoke_key(organization_id, key_id, revoked_by=actor()))
+        committed_change(
+            visit,
+            lambda: management.revoke_key(organization_id, key_id, revoked_by=actor()),
+            key_id=key_id,
+        )
     except KeyNotFound:
         abort(404)
     return redirect(visit.url("index", revoked=key_id, **place_of_request()), 303)
@@ -121,13 +128,28 @@ def _is_taken(visit: Visit, name: str) -> bool:
     return fold(name) in {fold(key.name) for key in keys}
 
 
+def activity(visit: Visit) -> str:
+    title = gettext("Activity")
+    return render_page(Page(visit=visit, title=title, body="activity", activity=activity_of(visit)))
+
+
+def activity_csv(visit: Visit) -> Response:
+    lines = stream_with_context(csv_of(visit))
+    response = Response(lines, content_type="text/csv; charset=utf-8")
+    response.headers["Content-Disposition"] = 'attachment; filename="activity.csv"'
+    return response
+
+
+def _ask_revoke(visit: Visit, key: ApiKey, form: PlainForm) -> str:
+    verdict = verdict_of(visit, key)
+    return _render_list(visit, "revoke", key=key, form=form, verdict=verdict)
+
+
 def _render_created(visit: Visit, issued: IssuedKey) -> Response:
     # The token stays inside of ``issued``, whose repr leaves it out: error trackers send the local
     # variables of every frame.
-    app = current_app._get_current_object()  # type: ignore[attr-defined]
-    known = {state_of().settings.org_arg: str(visit.slug)}
-    example = example_request(app, issued.key.scopes, request.url_root, known)
-    trial = trial_request(app, issued.key.scopes, request.url_root, known)
+    example = example_for(visit, issued.key.scopes)
+    trial = trial_for(visit, issued.key.scopes)
     page = _render_list(
         visit, "created", key=issued.key, issued=issued, example=example, trial=trial
     )

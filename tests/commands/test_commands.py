@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
+import stat
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
@@ -12,11 +14,14 @@ from typing import Any
 
 import click
 import pytest
+import sqlalchemy as sa
 import time_machine
 from click.testing import Result
 
 import flask_orgkeys
 from flask_orgkeys import signals
+from flask_orgkeys.commands import group
+from flask_orgkeys.keys.document import timestamp
 
 from ..conftest import MakeHost
 from ..host import SCOPES, Host, bearer
@@ -174,7 +179,7 @@ class TestCreate:
     def test_actor_that_does_not_fit(self, host: Host) -> None:
         result = create(host, "--by", "x" * 256)
         assert (result.exit_code, result.stdout) == (1, "")
-        assert "up to 255 characters" in result.stderr
+        assert "at most 255 characters" in result.stderr
 
     def test_failure_prints_no_key(self, host: Host) -> None:
         def fail(_sender: Any, **_: Any) -> None:
@@ -423,3 +428,114 @@ class TestProcess:
 
 def _raise_key_error() -> str:
     raise KeyError("uid not found")
+
+
+class TestOutput:
+    """``create --output FILE``."""
+
+    def test_file(self, host: Host, tmp_path: Path) -> None:
+        file = tmp_path / "key"
+        result = create(host, "--output", str(file))
+        assert (result.exit_code, result.stdout) == (0, "")
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600
+        answer = host.client().get("/api/whoami", headers=bearer(file.read_text().rstrip("\n")))
+        assert answer.status_code == 200
+
+    def test_json(self, host: Host, tmp_path: Path) -> None:
+        file = tmp_path / "key.json"
+        assert create(host, "--json", "--output", str(file)).stdout == ""
+        document = json.loads(file.read_text())
+        assert document["token"].startswith(f"orgk_{document['id']}_")
+
+    @pytest.mark.parametrize("kind", ["file", "link", "directory", "in no directory"])
+    def test_existing(self, host: Host, tmp_path: Path, kind: str) -> None:
+        """Nothing is overwritten, and no link is followed."""
+        target = tmp_path / "target"
+        file = tmp_path / "key"
+        if kind == "file":
+            file.write_text("mine")
+        elif kind == "link":
+            file.symlink_to(target)
+        elif kind == "directory":
+            file.mkdir()
+        else:
+            file = tmp_path / "missing" / "key"
+        result = create(host, "--output", str(file))
+        assert (result.exit_code, result.stdout) == (1, "")
+        assert "--output" in result.stderr
+        assert host.keys() == []
+        assert not target.exists()
+        assert kind != "file" or file.read_text() == "mine"
+
+    def test_failed_creation(self, host: Host, tmp_path: Path) -> None:
+        """Leaves no file behind."""
+        file = tmp_path / "key"
+        assert create(host, "--name", " ", "--output", str(file)).exit_code == 1
+        assert not file.exists()
+
+
+class TestRetry:
+    """A commit that fails for another transaction's sake, after the key was printed."""
+
+    @staticmethod
+    def fail_commits(host: Host, failures: int) -> None:
+        errors = [sa.exc.IntegrityError("", {}, Exception("conflict"))] * failures
+
+        def fail(_session: Any) -> None:
+            if errors:
+                raise errors.pop()
+
+        with host.app.app_context():
+            sa.event.listen(host.db.session, "before_commit", fail)
+
+    @pytest.mark.parametrize("options", [(), ("--json",)], ids=["plain", "json"])
+    def test_one_key_that_works(self, host: Host, options: tuple[str, ...]) -> None:
+        self.fail_commits(host, 2)
+        result = create(host, *options)
+        assert result.exit_code == 0
+        document = json.loads(result.stdout) if options else {"token": result.stdout[:-1]}
+        answer = host.client().get("/api/whoami", headers=bearer(document["token"]))
+        assert answer.status_code == 200
+        (key,) = host.keys()
+        assert document.get("created_at", timestamp(key.created_at)) == timestamp(key.created_at)
+
+    def test_none_in_the_end(self, host: Host) -> None:
+        self.fail_commits(host, 3)
+        result = create(host)
+        assert result.exit_code == 1
+        assert len(result.stdout.splitlines()) == 1
+        assert "is void" in result.stderr
+        assert host.keys() == []
+
+
+class TestHelp:
+    def test_summaries_fit_on_a_line(self, host: Host) -> None:
+        lines = run(host, "--help", env={"COLUMNS": "80"}).stdout.splitlines()
+        summaries = lines[lines.index("Commands:") + 1 :]
+        assert [line.split()[0] for line in summaries] == sorted(group.commands.commands)
+        assert all(line.endswith(".") and "..." not in line for line in summaries)
+        assert max(map(len, lines)) <= 80
+
+    def test_every_option_is_explained(self) -> None:
+        for name, command in group.commands.commands.items():
+            for parameter in command.params:
+                if isinstance(parameter, click.Option):
+                    assert parameter.help, (name, parameter.name)
+
+
+class TestNarrowEncoding:
+    """Standard output in cp1252, as on Windows: names may hold any character."""
+
+    @pytest.mark.parametrize("command", ["list", "show", "verify", "revoke"])
+    def test_no_traceback(self, host: Host, command: str) -> None:
+        token, key_id = host.issue(name="Übung 🚀", created_by="Zoë 中")
+        runner = host.app.test_cli_runner(charset="cp1252")
+        arguments = {
+            "list": ["acme"],
+            "show": ["acme", key_id],
+            "verify": [],
+            "revoke": ["acme", key_id, "--yes", "--by", "中"],
+        }
+        result = runner.invoke(args=["orgkeys", command, *arguments[command]], input=token)
+        assert (result.exit_code, result.exception) == (0, None)
+        assert command == "revoke" or r"Übung \U0001f680" in result.stdout

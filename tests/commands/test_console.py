@@ -47,7 +47,7 @@ class TestShape:
             verified = run(any_host, "verify", "--json", input=token)
             revoke = ("revoke", "acme", created["id"], "--yes", "--by", "bea", "--json")
             revoked, again = run(any_host, *revoke), run(any_host, *revoke)
-        assert json.loads(shown.stdout) == created
+        assert json.loads(shown.stdout) == {**created, "uses": []}
         assert json.loads(listed.stdout) == [created]
         assert json.loads(verified.stdout) == {"passes": True, "code": None, "key": created}
         assert json.loads(revoked.stdout) == [
@@ -72,7 +72,7 @@ class TestShape:
         result = run(host, "check", "--json")
         document = json.loads(result.stdout)
         assert (result.exit_code, document["safe"]) == (1, False)
-        assert all(finding.keys() == {"severity", "problem", "remedy"}
+        assert all(finding.keys() == {"name", "severity", "problem", "remedy"}
                    for finding in document["findings"])  # fmt: skip
 
 

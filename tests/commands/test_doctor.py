@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from flask import Blueprint
+from flask.views import MethodView, View
+from jinja2 import DictLoader
+from werkzeug.middleware.proxy_fix import ProxyFix
 
-from flask_orgkeys import require_scope
+from flask_orgkeys import errors, require_key, require_scope
 from flask_orgkeys.commands.doctor import ADVICE, UNSAFE
 
 from .. import databases
@@ -31,11 +37,19 @@ def enforce_foreign_keys(host: Host) -> None:
             lambda connection, _: connection.execute("PRAGMA foreign_keys = ON"),
         )
         host.db.engine.dispose()
+    host.app.wsgi_app = ProxyFix(host.app.wsgi_app)  # type: ignore[method-assign]
 
 
-def check(host: Host, *, debug: bool = False) -> tuple[int, str]:
+# The guarded routes of the tests' host that take keys of any organisation.
+ACCEPTED = ("no-wall:whoami", "no-wall:deploy_anywhere", "no-wall:publish_and_deploy")
+
+
+def check(
+    host: Host, *, debug: bool = False, accepted: tuple[str, ...] = ACCEPTED
+) -> tuple[int, str]:
+    options = [part for name in accepted for part in ("--accept", name)]
     result = host.app.test_cli_runner().invoke(
-        args=["orgkeys", "check"], env={"FLASK_DEBUG": str(int(debug))}
+        args=["orgkeys", "check", *options], env={"FLASK_DEBUG": str(int(debug))}
     )
     return result.exit_code, result.output
 
@@ -57,6 +71,7 @@ def test_strong_set_up_passes(strong_host: Host) -> None:
         ({"SECRET_KEY": None}, UNSAFE, "SECRET_KEY is not set"),
         ({"SECRET_KEY": "short"}, UNSAFE, "SECRET_KEY has 5 characters"),
         ({"SECRET_KEY": "k" * 15}, UNSAFE, "SECRET_KEY has 15 characters"),
+        ({"SECRET_KEY_FALLBACKS": ["short"]}, UNSAFE, "SECRET_KEY_FALLBACKS has 1 of fewer"),
         ({"WTF_CSRF_ENABLED": False}, UNSAFE, "WTF_CSRF_ENABLED is off"),
         ({"SESSION_COOKIE_SECURE": False}, UNSAFE, "SESSION_COOKIE_SECURE is off"),
         ({"ORGKEYS_PEPPERS": []}, ADVICE, "ORGKEYS_PEPPERS is empty"),
@@ -75,6 +90,7 @@ def test_weakness_is_named_with_its_remedy(
     enforce_foreign_keys(host)
     exit_code, output = check(host)
     problem, remedy = output.splitlines()[:2]
+    assert re.search(r" \([a-z-]+(:\S+)?\)$", problem)
     assert problem.startswith(f"{severity}: ")
     assert said in problem
     assert remedy.startswith("  ")
@@ -133,6 +149,7 @@ def test_unanswering_database_is_unsafe(strong_host: Host) -> None:
 def test_hanging_database_is_bounded_by_advice(new_host: MakeHost, any_database_url: str) -> None:
     timeout = "read_timeout" if any_database_url.startswith("mysql") else "connect_timeout"
     host = new_host(any_database_url, config=STRONG)
+    host.app.wsgi_app = ProxyFix(host.app.wsgi_app)  # type: ignore[method-assign]
     exit_code, output = check(host)
     assert exit_code == 0
     assert f"has no {timeout}" in output
@@ -154,3 +171,227 @@ def test_undeclared_scope_is_said_to_serve_nothing(strong_host: Host) -> None:
     exit_code, output = check(strong_host)
     assert exit_code == 1
     assert "No request is served: the view 'late' requires the scope 'project:destroy'" in output
+
+
+def test_remedy_for_sqlite_is_to_be_copied(new_host: MakeHost) -> None:
+    _, output = check(new_host(config=STRONG))
+    assert '@event.listens_for(Engine, "connect")' in output
+
+
+def test_debug_is_said(strong_host: Host) -> None:
+    exit_code, output = check(strong_host, debug=True)
+    assert exit_code == 0
+    assert "advice: FLASK_DEBUG is on" in output
+
+
+def test_app_without_proxy_fix_is_advised(new_host: MakeHost) -> None:
+    _, output = check(new_host(config=STRONG))
+    assert "(no-proxy-fix)" in output
+
+
+@pytest.mark.parametrize(
+    ("layout", "missing"),
+    [
+        ("<html></html>", "no block content and no block head"),
+        ("{% block content %}{% endblock %}", "no block head:"),
+        ("{% extends 'whole.html' %}", None),
+        ("{% extends layout %}", None),
+    ],
+)
+def test_layout_without_its_blocks_is_unsafe(
+    strong_host: Host, layout: str, missing: str | None
+) -> None:
+    whole = "{% block head %}{% endblock %}{% block content %}{% endblock %}"
+    templates = {"orgkeys/base.html": layout, "whole.html": whole}
+    strong_host.app.jinja_loader = DictLoader(templates)
+    exit_code, output = check(strong_host)
+    assert exit_code == (missing is not None)
+    assert missing is None or missing in output
+
+
+class TestAccept:
+    def test_a_kind_or_one_finding(self, strong_host: Host) -> None:
+        named = [f"({name})" for name in ACCEPTED]
+        for accepted, left in (
+            ((), named),
+            (("no-wall:whoami",), named[1:]),
+            (("no-wall",), []),
+        ):
+            exit_code, output = check(strong_host, accepted=accepted)
+            assert exit_code == 0
+            assert [name for name in named if name in output] == left
+
+    def test_an_unsafe_one(self, new_host: MakeHost) -> None:
+        host = new_host(config={**STRONG, "SESSION_COOKIE_SECURE": False})
+        enforce_foreign_keys(host)
+        assert check(host)[0] == 1
+        assert check(host, accepted=(*ACCEPTED, "plain-http"))[0] == 0
+
+    def test_one_that_there_is_not(self, strong_host: Host) -> None:
+        exit_code, output = check(strong_host, accepted=("nothing",))
+        assert exit_code == 2
+        assert "no such finding: 'nothing'" in output
+
+
+def above_the_route(host: Host) -> None:
+    global kept
+
+    @require_key
+    @host.app.get("/found")
+    def found() -> str:
+        return "open"
+
+    kept = found
+
+
+def after_as_view(host: Host) -> None:
+    class Releases(View):
+        def dispatch_request(self) -> str:
+            return "open"
+
+    host.app.add_url_rule("/found", view_func=Releases.as_view("found"))
+    require_key(Releases)
+
+
+class Guarded(MethodView):
+    decorators = [require_key()]
+
+    def get(self) -> str:
+        return "in"
+
+
+class GuardedMethod(MethodView):
+    @require_key
+    def get(self) -> str:
+        return "in"
+
+
+class GuardedDispatch(View):
+    @require_key
+    def dispatch_request(self) -> str:
+        return "in"
+
+
+def other_decorators(host: Host) -> None:
+    class Child(Guarded):
+        decorators = []
+
+    host.app.add_url_rule("/found", view_func=Child.as_view("found"))
+
+
+def overridden_method(host: Host) -> None:
+    class Child(GuardedMethod):
+        def get(self) -> str:
+            return "open"
+
+    host.app.add_url_rule("/found", view_func=Child.as_view("found"))
+
+
+def overridden_dispatch(host: Host) -> None:
+    class Child(GuardedDispatch):
+        def dispatch_request(self) -> str:
+            return "open"
+
+    host.app.add_url_rule("/found", view_func=Child.as_view("found"))
+
+
+def own_dispatch(host: Host) -> None:
+    class Child(GuardedMethod):
+        def dispatch_request(self) -> str:
+            return "open"
+
+    host.app.add_url_rule("/found/<org_slug>", view_func=Child.as_view("found"))
+
+
+def without_wraps(host: Host) -> None:
+    def cached(view: Callable[[], str]) -> Callable[[], str]:
+        return lambda: "open" if host else view()
+
+    host.app.add_url_rule("/found", "found", cached(require_key(lambda: "in")))
+
+
+def without_a_route(host: Host) -> None:
+    global kept
+
+    @require_key
+    def found() -> str:
+        return "nowhere"
+
+    host.app.add_url_rule("/beside", "beside", lambda: "open")
+    kept = found
+
+
+kept: Any = None
+"""The function that nothing else keeps, as its module would."""
+
+
+@pytest.mark.parametrize(
+    ("add", "name"),
+    [
+        (above_the_route, "guard-above-route:found"),
+        (after_as_view, "guarded-after-as-view:found"),
+        (other_decorators, "lost-guard:found"),
+        (overridden_method, "lost-guard:found"),
+        (overridden_dispatch, "lost-guard:found"),
+        (own_dispatch, "own-dispatch:found"),
+        (without_wraps, "hidden-guard:found"),
+        (without_a_route, "unrouted-guard:without_a_route.<locals>.found"),
+    ],
+)
+def test_guard_that_does_not_hold_is_named(
+    strong_host: Host, add: Callable[[Host], None], name: str
+) -> None:
+    add(strong_host)
+    _, output = check(strong_host)
+    assert re.findall(r"\((\S+:\S+)\)$", output, re.MULTILINE) == [name]
+
+
+@pytest.mark.parametrize("view_class", [Guarded, GuardedMethod, GuardedDispatch])
+def test_guard_of_a_parent_that_holds_is_not_named(
+    strong_host: Host, view_class: type[View]
+) -> None:
+    child = type("Child", (view_class,), {})
+    strong_host.app.add_url_rule("/child", view_func=child.as_view("child"))
+    blueprint = Blueprint("hooked", __name__)
+    blueprint.before_request(require_key(lambda: None))
+    blueprint.add_url_rule("/hooked", "view", lambda: "in")
+    strong_host.app.register_blueprint(blueprint)
+    accepted = (*ACCEPTED, "no-wall:child")
+    assert check(strong_host, accepted=accepted) == (0, "Nothing unsafe found.\n")
+
+
+class TestErrorHandlers:
+    NAME = "handler-without-code:TestErrorHandlers.silent"
+
+    @staticmethod
+    def silent(error: Any) -> tuple[dict[str, str], int]:
+        return {"error": "no"}, error.code
+
+    @staticmethod
+    def telling(error: Any) -> tuple[Any, int]:
+        return error.problem(), error.code
+
+    def test_one_without_code_is_named(self, strong_host: Host) -> None:
+        strong_host.app.register_error_handler(401, self.silent)
+        exit_code, output = check(strong_host)
+        assert exit_code == 0
+        assert f"({self.NAME})" in output
+        assert "(missing_key, invalid_key, revoked_key, expired_key, rotated_key)" in output
+
+    def test_one_of_a_blueprint_is_named(self, strong_host: Host) -> None:
+        outer, inner = Blueprint("outer", __name__), Blueprint("inner", __name__)
+        outer.register_error_handler(403, self.silent)
+        inner.add_url_rule("/in/<org_slug>", "view", require_key(lambda org_slug: ""))
+        outer.register_blueprint(inner)
+        strong_host.app.register_blueprint(outer)
+        assert "(insufficient_scope)" in check(strong_host)[1]
+
+    def test_one_with_the_problem_is_not(self, strong_host: Host) -> None:
+        strong_host.app.register_error_handler(errors.RequestRefused, self.telling)
+        assert check(strong_host) == (0, "Nothing unsafe found.\n")
+
+    def test_none_counts_when_ours_always_stays(self, new_host: MakeHost) -> None:
+        host = new_host(config={**STRONG, "ORGKEYS_PROBLEM_DETAILS": "always"})
+        enforce_foreign_keys(host)
+        host.app.register_error_handler(401, self.silent)
+        assert check(host) == (0, "Nothing unsafe found.\n")

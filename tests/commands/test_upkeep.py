@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import flask_restful
 import pytest
 import sqlalchemy as sa
 import time_machine
@@ -19,7 +20,7 @@ from flask import Blueprint
 from flask.views import MethodView
 
 import flask_orgkeys
-from flask_orgkeys import require_key, require_scope, tokens
+from flask_orgkeys import require_key, require_scope, revocation, tokens
 
 from ..conftest import MakeHost
 from ..host import Host, mistyped, with_wrong_secret
@@ -284,16 +285,70 @@ class TestRoutes:
         result = run(routed, "routes")
         assert result.exit_code == 0
         lines = [line.split() for line in result.stdout.splitlines()]
-        assert lines[0] == ["ENDPOINT", "METHODS", "RULE", "SCOPES"]
-        assert ["api.guarded", "GET", "/v1/guarded", "app:publish"] in lines
-        assert ["api.unguarded", "GET", "/v1/unguarded", "-"] in lines
-        assert ["items", "DELETE,", "HEAD", "/v1/items", "-"] in lines
-        assert ["items", "GET", "/v1/items", "app:publish"] in lines
-        assert ["root", "GET", "/v1", "(any", "key)"] in lines
-        assert ["deploy_anywhere", "GET,", "POST", "/api/deploy", "project:deploy"] in lines
-        assert ["publish_and_deploy", "POST", "/api/publish-and-deploy", "app:publish",
+        assert lines[0] == ["ENDPOINT", "METHODS", "RULE", "WALL", "SCOPES"]
+        assert ["api.guarded", "GET", "/v1/guarded", "-", "app:publish"] in lines
+        assert ["api.unguarded", "GET", "/v1/unguarded", "-", "-"] in lines
+        assert ["items", "DELETE,", "HEAD", "/v1/items", "-", "-"] in lines
+        assert ["items", "GET", "/v1/items", "-", "app:publish"] in lines
+        assert ["root", "GET", "/v1", "-", "(any", "key)"] in lines
+        assert ["deploy_anywhere", "GET,", "POST", "/api/deploy", "-", "project:deploy"] in lines
+        assert ["publish_and_deploy", "POST", "/api/publish-and-deploy", "-", "app:publish",
                 "project:deploy"] in lines  # fmt: skip
         assert result.stdout.endswith("\nNo endpoint demands project:read-rc.\n")
+
+    def test_wall(self, routed: Host) -> None:
+        guard = require_key(organization="team")
+        routed.app.add_url_rule("/v1/<team>", "named", guard(lambda team: ""))
+        result = run(routed, "routes")
+        lines = [line.split() for line in result.stdout.splitlines()]
+        assert ["named", "GET", "/v1/<team>", "team", "(any", "key)"] in lines
+        assert ["deploy", "POST", "/api/o/<org_slug>/deployments", "org_slug",
+                "project:deploy"] in lines  # fmt: skip
+
+    @pytest.mark.parametrize(
+        ("decorators", "unguarded"),
+        [
+            ([require_key], []),
+            ({"get": [require_key], "head": [require_key]}, []),
+            ({"get": [require_key]}, ["HEAD"]),
+        ],
+    )
+    def test_method_decorators(self, routed: Host, decorators: Any, unguarded: list[str]) -> None:
+        class Resource(flask_restful.Resource):  # type: ignore[misc]
+            method_decorators = decorators
+
+            def get(self) -> str:
+                return ""
+
+        flask_restful.Api(routed.app).add_resource(Resource, "/v2/resource")
+        client = routed.client()
+        assert client.get("/v2/resource").status_code == 401
+        assert client.head("/v2/resource").status_code == (200 if unguarded else 401)
+        document = json.loads(run(routed, "routes", "--under", "/v2", "--json").stdout)
+        assert [method for route in document["unguarded"] for method in route["methods"]] == (
+            unguarded
+        )
+
+    def test_revocation_by_possession_is_not_unguarded(self, routed: Host) -> None:
+        routed.app.register_blueprint(revocation.blueprint, url_prefix="/v2")
+        result = run(routed, "routes", "--under", "/v2", "--json")
+        assert (result.exit_code, json.loads(result.stdout)["unguarded"]) == (0, [])
+
+    @pytest.mark.parametrize(
+        ("rule", "is_caught"),
+        [
+            ("/<path:rest>", True),
+            ("/<lang>/<path:rest>", True),
+            ("/v2/<path:rest>", True),
+            ("/v3/<path:rest>", False),
+            ("/<page>", False),
+        ],
+    )
+    def test_catch_all(self, routed: Host, rule: str, is_caught: bool) -> None:
+        routed.app.add_url_rule("/v2/ok", "ok", require_key(lambda: ""))
+        routed.app.add_url_rule(rule, "caught", lambda **_: "")
+        result = run(routed, "routes", "--under", "/v2")
+        assert ("no key is needed for caught" in result.stderr) is is_caught
 
     def test_unguarded(self, routed: Host) -> None:
         result = run(routed, "routes", "--under", "/v1", "--json")
@@ -305,9 +360,9 @@ class TestRoutes:
         }  # fmt: skip
         assert document["unguarded"] == [
             {"endpoint": "api.unguarded", "methods": ["GET"], "rule": "/v1/unguarded",
-             "scopes": None},
+             "scopes": None, "wall": None},
             {"endpoint": "items", "methods": ["DELETE", "HEAD"], "rule": "/v1/items",
-             "scopes": None},
+             "scopes": None, "wall": None},
         ]  # fmt: skip
         assert document["unused_scopes"] == ["project:read-rc"]
 

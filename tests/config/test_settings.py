@@ -15,6 +15,7 @@ from sqlalchemy import event
 from flask_orgkeys import OrgKeys, require_key, require_scope
 from flask_orgkeys.config.settings import DEFAULTS, Settings
 from flask_orgkeys.errors import ConfigurationError
+from flask_orgkeys.headers import PAGES_POLICY
 
 from ..conftest import MakeHost
 from ..host import SCOPES, bearer
@@ -40,9 +41,15 @@ class TestOptions:
             "ROTATION_OVERLAP_HOURS": (0, 1, 24, 168, 720),
             "DEFAULT_ROTATION_OVERLAP_HOURS": 168,
             "LAST_USED_SECONDS": 60,
+            "RECORD_CLIENTS": True,
             "MAX_KEYS": None,
             "PEPPERS": (),
             "REALM": None,
+            "NOTICE_DAYS": (30, 7, 1),
+            "EXPIRY_HEADER": True,
+            "CONTENT_SECURITY_POLICY": PAGES_POLICY,
+            "EXPIRES_SOON_DAYS": 14,
+            "PROBLEM_DETAILS": "host",
             "BASE_TEMPLATE": "orgkeys/base.html",
             "ORG_ARG": "org_slug",
         }
@@ -58,9 +65,15 @@ class TestOptions:
             rotation_overlap_hours=(0, 1, 24, 168, 720),
             default_rotation_overlap_hours=168,
             last_used_step=timedelta(seconds=60),
+            record_clients=True,
             max_keys=None,
             peppers=(),
             realm="the app",
+            notice_days=(30, 7, 1),
+            expiry_header=True,
+            content_security_policy=PAGES_POLICY,
+            expires_soon=timedelta(days=14),
+            problem_details="host",
             base_template="orgkeys/base.html",
             org_arg="org_slug",
         )
@@ -82,6 +95,7 @@ class TestOptions:
             ("DEFAULT_ROTATION_OVERLAP_HOURS", 0, "default_rotation_overlap_hours", 0),
             ("LAST_USED_SECONDS", None, "last_used_step", None),
             ("LAST_USED_SECONDS", 1, "last_used_step", timedelta(seconds=1)),
+            ("RECORD_CLIENTS", False, "record_clients", False),
             ("MAX_KEYS", 1, "max_keys", 1),
             ("MAX_KEYS", None, "max_keys", None),
             ("PEPPERS", [], "peppers", ()),
@@ -143,6 +157,7 @@ class TestOptions:
                 for value in (2, None, "168", 168.0, False)
             ),
             *(("ALLOW_NO_EXPIRY", value, "Write True or False") for value in (None, 0, 1, "no")),
+            *(("RECORD_CLIENTS", value, "Write True or False") for value in (None, 0, 1, "no")),
             *(
                 ("LAST_USED_SECONDS", value, "Write a whole number from 1")
                 for value in (0, -1, 1.5, "60", True, 10**10, timedelta(seconds=60))

@@ -7,19 +7,19 @@ from functools import wraps
 from typing import Any
 
 import pytest
-from flask import Flask
+from flask import Blueprint, Flask
 from flask.testing import FlaskClient
 from flask.views import MethodView, View
-from flask_login import login_required
+from flask_login import current_user, login_required
 from flask_wtf import CSRFProtect
 from flask_wtf.csrf import generate_csrf
 from werkzeug.test import TestResponse
 
-from flask_orgkeys import current_key, require_key, require_scope
+from flask_orgkeys import current_key, require_key, require_scope, revocation
 
 from ..conftest import MakeHost
 from ..host import Host, bearer
-from .test_guards import SHAPES, Register, below_a_decorator_of_the_host
+from .test_guards import SHAPES, Register
 
 CSRF = {"WTF_CSRF_ENABLED": True}
 
@@ -84,16 +84,89 @@ class TestGuardedViews:
         assert answer.status_code == 401
         assert answer.get_json()["code"] == "invalid_key"
 
-    def test_a_cookie_gets_nowhere(self, host: Host, register: Register) -> None:
+    def test_without_a_key_a_cookie_needs_a_token(self, host: Host, register: Register) -> None:
+        """Whatever stands around the guard may act on it."""
         register(host.app, "/shape/<org_slug>")
 
+        without = host.client().post("/shape/acme")
+        assert (without.status_code, without.get_json()["code"]) == (401, "missing_key")
+        assert is_refused_for_csrf(host.client("ada").post("/shape/acme"))
+        basic = {"Authorization": "Basic c3RhZ2luZzpzZWNyZXQ="}
+        assert is_refused_for_csrf(host.client().post("/shape/acme", headers=basic))
+
+
+def cookie_or_key(view: Callable[..., Any]) -> Callable[..., Any]:
+    @wraps(view)
+    def either(*arguments: Any, **named: Any) -> Any:
+        return "by cookie" if current_user.is_authenticated else view(*arguments, **named)
+
+    return either
+
+
+class AroundAMethod(MethodView):
+    decorators = [cookie_or_key]
+
+    @require_key
+    def post(self) -> str:
+        return "by key"
+
+
+class AsDispatchRequest(MethodView):
+    def dispatch_request(self, **arguments: Any) -> Any:
+        return "by cookie" if current_user.is_authenticated else super().dispatch_request()
+
+    @require_key
+    def post(self) -> str:
+        return "by key"
+
+
+class InABaseClass(AsDispatchRequest):
+    pass
+
+
+class AroundAClass(MethodView):
+    decorators = [require_key, cookie_or_key]
+
+    def post(self) -> str:
+        return "by key"
+
+
+class TestWhatStandsAroundAGuard:
+    @pytest.mark.parametrize("view", [AroundAMethod, AsDispatchRequest, InABaseClass, AroundAClass])
+    def test_a_class_that_acts_on_a_cookie(self, host: Host, view: type[MethodView]) -> None:
+        host.app.add_url_rule("/either", view_func=view.as_view("either"))
+        token, _ = host.issue()
+
+        assert host.client().post("/either", headers=bearer(token)).text == "by key"
+        client = host.client("ada")
+        assert is_refused_for_csrf(client.post("/either"))
+        form = {"csrf_token": client.get("/csrf-token").text}
+        assert client.post("/either", data=form).text == "by cookie"
+
+    def test_a_hook_that_acts_on_a_cookie(self, host: Host) -> None:
+        acted: list[str] = []
+        blueprint = Blueprint("hooked", __name__)
+
+        @blueprint.before_request
+        def act() -> None:
+            if current_user.is_authenticated:
+                acted.append(current_user.id)
+
+        blueprint.add_url_rule("/hooked", "view", require_key(lambda: "in"), methods=["POST"])
+        host.app.register_blueprint(blueprint)
+
+        assert is_refused_for_csrf(host.client("ada").post("/hooked"))
+        assert acted == []
+
+    def test_the_revocation_by_possession(self, host: Host) -> None:
+        host.app.register_blueprint(revocation.blueprint, url_prefix="/keys")
+
+        data = {"token": "orgk_none"}
+        assert host.client().post("/keys/revoke", data=data).status_code == 200
+        assert is_refused_for_csrf(host.client("ada").post("/keys/revoke", data=data))
         for client in (host.client(), host.client("ada")):
-            answer = client.post("/shape/acme")
-            if register is below_a_decorator_of_the_host:
-                assert is_refused_for_csrf(answer)
-            else:
-                assert answer.status_code == 401
-                assert answer.get_json()["code"] == "missing_key"
+            answer = client.post("/keys/revoke", data=data, headers=bearer("orgk_bad"))
+            assert answer.status_code == 200
 
 
 class TestOtherViews:

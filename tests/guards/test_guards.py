@@ -433,12 +433,35 @@ class TestOrganisationWall:
         assert (refused.status_code, code_of(refused)) == (404, "organization_not_found")
         assert host.client().get("/api/whoami", headers=bearer(token)).status_code == 200
 
-    def test_a_loader_that_fails_lets_nobody_in(self, host: Host) -> None:
-        host.orgkeys.organization_loader(lambda slug: 1 / 0)
-        host.app.testing = False
+    def test_a_loader_that_fails_is_answered_503(
+        self, host: Host, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        def load(slug: str) -> Any:
+            raise ValueError(f"no {slug}")
+
+        host.orgkeys.organization_loader(load)
         token, _ = host.issue()
 
-        assert self.deploy(host, "/api/o/acme/deployments", token).status_code == 500
+        refused = self.deploy(host, "/api/o/acme/deployments", token)
+        assert (refused.status_code, code_of(refused)) == (503, "unavailable")
+        assert f"the organization loader failed: ValueError at {__file__}:" in caplog.text
+        assert "acme" not in caplog.text
+
+    def test_no_value_of_a_failed_statement_is_logged(
+        self, any_host: Host, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        @any_host.orgkeys.organization_loader
+        def load(slug: str) -> Any:
+            statement = sa.text("SELECT id FROM no_such_table WHERE slug = :slug")
+            return any_host.db.session.execute(statement, {"slug": slug}).first()
+
+        token, _ = any_host.issue()
+
+        self.deploy(any_host, f"/api/o/{token}/deployments", token)
+        self.deploy(any_host, "/api/o/misplaced/deployments", token)
+        assert "cannot be loaded" in caplog.text
+        assert "misplaced" not in caplog.text
+        assert token.rpartition("_")[2] not in caplog.text
 
     @pytest.mark.parametrize(
         "error",

@@ -11,6 +11,7 @@ import urllib.parse
 import uuid
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -24,10 +25,12 @@ from flask_wtf import CSRFProtect
 from werkzeug.test import TestResponse
 
 from flask_orgkeys import revocation, signals, tokens
+from flask_orgkeys.keys.locks import Locks
 from flask_orgkeys.leaks import FORMATS, key_pattern, scan_rule
 
 from ..conftest import MakeHost
 from ..host import Host, bearer, with_wrong_secret
+from ..keys.test_rotation import answer, rotate
 
 PREFIXES = ["orgk", "A", "my_app", "12_", "_", "true", "a" * 20]
 
@@ -247,6 +250,52 @@ def test_an_expired_key_can_be_revoked(open_host: Host) -> None:
     assert open_host.key(key_id).revoked_at is not None
 
 
+def test_the_secret_before_ends_alone(open_host: Host) -> None:
+    old, key_id = open_host.issue()
+    new = rotate(open_host, key_id)
+
+    assert present(open_host, old).status_code == 200
+
+    assert [answer(open_host, token) for token in (old, new)] == ["rotated_key", 200]
+    key, event = open_host.key(key_id), open_host.events()[-1]
+    assert key.revoked_at is None
+    assert (event["action"], event["actor"]) == ("previous_ended", revocation.HOLDER)
+
+    assert present(open_host, old).status_code == 200
+
+    assert open_host.key(key_id).previous_until == key.previous_until
+    assert len(open_host.events()) == 3
+
+
+def test_a_secret_that_was_never_used_is_unknown(open_host: Host) -> None:
+    _, key_id = open_host.issue()
+    lost = rotate(open_host, key_id)
+    rotate(open_host, key_id)
+
+    assert present(open_host, lost).status_code == 200
+
+    assert len(open_host.events()) == 3
+
+
+def test_a_secret_that_moves_up_meanwhile_ends_alone(
+    open_host: Host, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old, key_id = open_host.issue()
+    lock = Locks.hold_sqlite
+    new = []
+
+    def rotate_first(locks: Locks) -> None:
+        monkeypatch.undo()
+        with ThreadPoolExecutor(1) as executor:
+            new.append(executor.submit(rotate, open_host, key_id).result(timeout=20))
+        lock(locks)
+
+    monkeypatch.setattr(Locks, "hold_sqlite", rotate_first)
+    assert present(open_host, old).status_code == 200
+
+    assert [answer(open_host, token) for token in (old, *new)] == ["rotated_key", 200]
+
+
 def test_nobody_learns_whether_a_key_exists(open_host: Host) -> None:
     live, live_id = open_host.issue()
     revoked, _ = open_host.issue()
@@ -337,12 +386,12 @@ def test_the_secret_reaches_no_log_and_no_frame(
     def fail(*_: Any, **__: Any) -> None:
         raise RuntimeError("the revocation failed")
 
-    monkeypatch.setattr("flask_orgkeys.management.Management.revoke_key", fail)
+    monkeypatch.setattr("flask_orgkeys.keys.rotation.revoke", fail)
     with caplog.at_level("DEBUG"), pytest.raises(RuntimeError) as raised:
         present(open_host, token)
 
     ours = [entry for entry in raised.traceback if "flask_orgkeys" in str(entry.path)]
-    assert {entry.name for entry in ours} >= {"revoke", "_revoke_if_genuine"}
+    assert {entry.name for entry in ours} >= {"revoke", "_end_if_genuine"}
     secret = token.rsplit("_", 1)[1]
     for entry in ours:
         assert secret not in repr(entry.frame.f_locals)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
-from flask import Flask, request
+from flask import Flask, Request, request
 from flask_login import LoginManager, login_required, login_user
 from flask_sqlalchemy import SQLAlchemy
 
@@ -85,3 +87,55 @@ def test_a_key_leaves_no_session_behind(login_host: Host) -> None:
 
     assert "Set-Cookie" not in client.get("/api/whoami", headers=bearer(token)).headers
     assert client.get("/profile").status_code == 302
+
+
+BASIC = {"Authorization": "Basic c3RhZ2luZzpzZWNyZXQ="}
+
+
+class TestRequestLoader:
+    """The pages go by whose user it is, not by which headers a request has."""
+
+    def by_basic(self, host: Host) -> None:
+        @host.app.login_manager.request_loader  # type: ignore[attr-defined]
+        def load(sent: Request) -> Any:
+            return User("ada") if request.authorization or sent.authorization else None
+
+    def by_proxy(self, host: Host) -> None:
+        @host.app.login_manager.request_loader  # type: ignore[attr-defined]
+        def load(sent: Request) -> Any:
+            user_id = sent.headers.get("X-Forwarded-User")
+            return User(user_id) if user_id else None
+
+    def test_the_cookie_of_a_deleted_account_beside_a_header(self, host: Host) -> None:
+        self.by_basic(host)
+        client = host.client("ada")
+        with client.session_transaction() as session:
+            session["_user_id"] = "deleted"
+
+        assert client.get("/o/acme/api-keys", headers=BASIC).status_code == 401
+
+    def test_a_header_alone(self, host: Host) -> None:
+        self.by_basic(host)
+
+        assert host.client().get("/o/acme/api-keys", headers=BASIC).status_code == 401
+
+    def test_a_proxys_user_beside_basic(self, host: Host) -> None:
+        self.by_proxy(host)
+        headers = BASIC | {"X-Forwarded-User": "ada"}
+
+        answer = host.client().get("/o/acme/api-keys", headers=headers)
+        assert answer.status_code == 200
+
+    def test_the_header_is_back_for_the_host(self, host: Host) -> None:
+        self.by_proxy(host)
+        seen: list[Any] = []
+        host.app.teardown_request(lambda _: seen.append(request.authorization))
+        headers = BASIC | {"X-Forwarded-User": "ada"}
+
+        host.client().get("/o/acme/api-keys", headers=headers)
+        assert [authorization.username for authorization in seen] == ["staging"]
+
+    def test_a_cookie_beside_basic(self, host: Host) -> None:
+        self.by_basic(host)
+
+        assert host.client("ada").get("/o/acme/api-keys", headers=BASIC).status_code == 200

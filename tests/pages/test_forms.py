@@ -6,7 +6,7 @@ import json
 import unicodedata
 from datetime import UTC, datetime, timedelta
 from operator import attrgetter
-from time import perf_counter
+from time import process_time
 from typing import Any
 
 import pytest
@@ -16,9 +16,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from werkzeug.test import TestResponse
 
-from flask_orgkeys.keys.cleaning import LONGEST_SEARCH, clean_name, fold
+from flask_orgkeys.keys.cleaning import LONGEST_SEARCH, clean_name
 from flask_orgkeys.keys.models import NAME_LENGTH
 from flask_orgkeys.keys.redaction import without_secret
+from flask_orgkeys.keys.texts import fold
 
 from ..conftest import MakeHost
 from ..host import SCOPES, Host, listed_names
@@ -68,7 +69,7 @@ ACCEPTED_NAMES = (
     ("e\u0301" * 100, "é" * 100),
     ("한" * 100, "한" * 100),
     ("<b>&amp;'\"</b> {{ 7 * 7 }} %s ${x}", "<b>&amp;'\"</b> {{ 7 * 7 }} %s ${x}"),
-    ("שלום \u202e txet", "שלום \u202e txet"),
+    ("שלום עולם", "שלום עולם"),
     ("'; DROP TABLE orgkeys_key; --", "'; DROP TABLE orgkeys_key; --"),
 )
 # With words of the error beside the field.
@@ -85,6 +86,8 @@ REFUSED_NAMES = (
     ("a\x7fb", "control characters"),
     ("a\u0085b", "control characters"),
     ("a\u2028b", "control characters"),
+    ("שלום \u202e txet", "control characters"),
+    ("a\u200bb", "control characters"),
 )
 
 
@@ -125,13 +128,13 @@ class TestName:
         # As many as fit into what Werkzeug takes of a form.
         marks = "a" + "\u0315\u0300" * 40_000
         client = host.client("ada")
-        begin = perf_counter()
+        begin = process_time()
         assert client.post(LIST, data={**FORM, "name": marks}).status_code == 422
         assert client.get(LIST, query_string={"q": marks}).status_code == 200
-        assert perf_counter() - begin < 2
+        assert process_time() - begin < 2
 
     def test_other_than_text(self, host: Host) -> None:
-        with pytest.raises(ValueError, match="is a text"):
+        with pytest.raises(ValueError, match="must be text"):
             host.issue(name=5)  # type: ignore[arg-type]
 
     @given(st.text(min_size=1, max_size=450))

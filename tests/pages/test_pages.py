@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import Any
 from urllib.parse import quote
@@ -508,6 +509,46 @@ class TestTab:
         reason = page.find(id=tab["aria-describedby"])
         assert reason is not None
         assert "permission" in reason.get_text()
+
+    COUNTING = (
+        '{% from "orgkeys/_tab.html" import api_keys_tab with context %}'
+        "{{ api_keys_tab(organization, count=True) }}"
+    )
+
+    def test_number_of_keys_that_expire_soon(self, host: Host) -> None:
+        self.settings_page(host, self.COUNTING)
+        now = datetime.now(UTC)
+
+        def text() -> str:
+            page = BeautifulSoup(host.client("ada").get("/o/acme/settings").text, "html.parser")
+            return " ".join(page.get_text().split())
+
+        assert text() == "API keys"
+        key_ids = [host.issue(expires_at=now + timedelta(days=days))[1] for days in (13, 13, 15)]
+        host.issue()
+        host.issue("beta", expires_at=now + timedelta(days=1))
+        assert text() == "API keys 2 expire soon"
+        host.revoke(key_ids[0])
+        assert text() == "API keys 1 expires soon"
+
+    @pytest.mark.parametrize(
+        ("user", "template", "queries"),
+        [("ada", COUNTING, 1), ("ada", None, 0), ("sam", COUNTING, 0)],
+    )
+    def test_a_query_for_a_number_alone(
+        self, host: Host, user: str, template: str | None, queries: int
+    ) -> None:
+        self.settings_page(host, template)
+        statements: list[str] = []
+
+        def note(_connection: Any, _cursor: Any, sql: str, *_: Any) -> None:
+            statements.append(sql)
+
+        client = host.client(user)
+        with host.app.app_context():
+            sa.event.listen(host.db.engine, "before_cursor_execute", note)
+        assert client.get("/o/acme/settings").status_code == 200
+        assert sum("orgkeys_key" in sql for sql in statements) == queries
 
     def test_other_variables_in_the_prefix(self, new_host: MakeHost) -> None:
         from flask import render_template_string

@@ -47,6 +47,7 @@ def sessions_in_transaction(host: Host) -> list[str]:
         return list(connection.scalars(sa.text(of_server[connection.dialect.name])))
 
 
+@pytest.mark.wall_clock
 @servers
 @pytest.mark.parametrize("hook", hooks.ALL)
 @pytest.mark.parametrize("path", ["/api/whoami", "/api/o/acme/deployments"])

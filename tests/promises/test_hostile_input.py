@@ -14,8 +14,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from flask_orgkeys import tokens
-from flask_orgkeys.keys.cleaning import fold
 from flask_orgkeys.keys.selection import SORTS, STATUSES
+from flask_orgkeys.keys.texts import fold
 
 from .. import databases
 from ..host import Host, disposing, make_host

@@ -143,6 +143,7 @@ ROUTES = (
 )
 
 
+@pytest.mark.wall_clock
 @pytest.mark.parametrize("hook", hooks.ALL)
 @pytest.mark.parametrize("reads_all", [True, False], ids=["read to the end", "client gone"])
 def test_every_route_leaves_last_used_true(
@@ -356,6 +357,7 @@ def settings_of_connection(host: Host) -> Any:
         )
 
 
+@pytest.mark.wall_clock
 @of_files_and_servers
 @pytest.mark.parametrize(
     ("isolation_level", "hook"),
@@ -404,6 +406,19 @@ def test_use_of_a_locked_row_holds_up_no_other(any_host: Host) -> None:
     assert last_used_at(any_host, locked_id) is not None
 
 
+@pytest.mark.parametrize("prepare_threshold", [0, 1, None])
+def test_host_that_prepares_every_statement(
+    new_host: MakeHost, postgresql_url: str, prepare_threshold: int | None
+) -> None:
+    options = {"connect_args": {"prepare_threshold": prepare_threshold}}
+    host = new_host(postgresql_url, config={"SQLALCHEMY_ENGINE_OPTIONS": options})
+    for _ in range(3):
+        token, key_id = host.issue()
+        assert host.client().get("/api/whoami", headers=bearer(token)).status_code == 200
+        assert last_used_at(host, key_id) is not None
+
+
+@pytest.mark.wall_clock
 @of_one_of_each
 def test_renewal_of_a_digest_waits_as_little(any_host: Host) -> None:
     token, key_id = any_host.issue()
@@ -472,6 +487,7 @@ def take_no_change(app: Flask, db: SQLAlchemy) -> None:
             )
 
 
+@pytest.mark.wall_clock
 @of_files_and_servers
 @pytest.mark.parametrize("read_only", [role_that_only_reads, replica])
 @pytest.mark.parametrize("opens_session", [False, True])

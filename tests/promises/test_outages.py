@@ -73,6 +73,7 @@ def nobody_answers() -> Iterator[str]:
         yield f"127.0.0.1:{server.getsockname()[1]}"
 
 
+@pytest.mark.wall_clock
 @pytest.mark.parametrize("driver", DRIVERS)
 @pytest.mark.parametrize(
     ("outage", "at_most_seconds"),
@@ -165,6 +166,7 @@ def test_unguarded_route_is_open_to_a_key_that_cannot_be_checked(
     assert len(errors_logged(caplog)) == 1
 
 
+@pytest.mark.wall_clock
 @pytest.mark.parametrize(
     "any_database_url", [databases.SQLITE_FILE, *databases.SERVERS], indirect=True
 )

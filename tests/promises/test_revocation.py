@@ -7,7 +7,9 @@ from contextlib import ExitStack
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 from flask import request
+from sqlalchemy import event
 from sqlalchemy.pool import NullPool
 
 from .. import databases
@@ -15,6 +17,12 @@ from ..conftest import MakeHost
 from ..host import Host, bearer
 from . import hooks
 from .hooks import before_ours
+from .outside import connection_of_another_process
+
+# As ALTER DATABASE sets it, of which the driver knows nothing.
+LEVEL_OF_THE_SERVER = {
+    "connect_args": {"options": r"-c default_transaction_isolation=repeatable\ read"}
+}
 
 SNAPSHOTS = pytest.mark.parametrize(
     ("any_database_url", "options"),
@@ -22,6 +30,8 @@ SNAPSHOTS = pytest.mark.parametrize(
         pytest.param(databases.PYMYSQL, {}, id="mariadb"),
         pytest.param(databases.PSYCOPG, {"isolation_level": "REPEATABLE READ"}, id="psycopg"),
         pytest.param(databases.PSYCOPG2, {"isolation_level": "SERIALIZABLE"}, id="psycopg2"),
+        pytest.param(databases.PSYCOPG, LEVEL_OF_THE_SERVER, id="psycopg, level of the server"),
+        pytest.param(databases.PSYCOPG2, LEVEL_OF_THE_SERVER, id="psycopg2, level of the server"),
     ],
     indirect=["any_database_url"],
 )
@@ -67,6 +77,79 @@ def test_it_is_seen_past_a_transaction_that_sees_the_past(
         answer = host.client().get(f"/api/whoami?revoke={key_id}", headers=bearer(token))
     assert answer.status_code == 401
     assert answer.get_json()["code"] == "revoked_key"
+
+
+def host_whose_hook_ends(new_host: MakeHost, url: str, end: Any, **options: Any) -> Host:
+    """A host whose hook reads, and then has another process end what the query names."""
+
+    def read_and_end(db: Any) -> None:
+        if "end" in request.args:
+            hooks.read(db)
+            with ThreadPoolExecutor(1) as executor:
+                executor.submit(end, host, request.args["end"]).result(timeout=10)
+
+    host = new_host(url, **before_ours(read_and_end), config={"SQLALCHEMY_ENGINE_OPTIONS": options})
+    return host
+
+
+def delete_organization(host: Host, slug: str) -> None:
+    with connection_of_another_process(host) as connection:
+        if connection.dialect.name == "sqlite":
+            connection.exec_driver_sql("PRAGMA foreign_keys = ON")
+        table = sa.inspect(host.Organization).local_table
+        connection.execute(sa.delete(table).where(table.c.slug == slug))
+        connection.commit()
+
+
+def revoke(host: Host, key_id: str) -> None:
+    assert host.revoke(key_id)
+
+
+@SNAPSHOTS
+def test_an_organisation_deleted_since_takes_its_keys_along(
+    new_host: MakeHost, any_database_url: str, options: dict[str, Any]
+) -> None:
+    host = host_whose_hook_ends(new_host, any_database_url, delete_organization, **options)
+    token, _ = host.issue()
+    answer = host.client().get("/api/whoami?end=acme", headers=bearer(token))
+    assert answer.status_code == 401
+    assert answer.get_json()["code"] == "invalid_key"
+
+
+@pytest.mark.parametrize("any_database_url", [databases.PSYCOPG, databases.PSYCOPG2], indirect=True)
+def test_it_is_seen_past_a_transaction_whose_level_the_host_sets_itself(
+    new_host: MakeHost, any_database_url: str
+) -> None:
+    host = host_whose_hook_ends(new_host, any_database_url, revoke)
+
+    def set_level() -> None:
+        level = "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"
+        host.db.session.execute(sa.text(level))
+
+    host.app.before_request_funcs[None].insert(0, set_level)
+    token, key_id = host.issue()
+    answer = host.client().get(f"/api/whoami?end={key_id}", headers=bearer(token))
+    assert answer.get_json()["code"] == "revoked_key"
+
+
+@pytest.mark.parametrize(
+    ("end", "code"), [(revoke, "revoked_key"), (delete_organization, "invalid_key")]
+)
+def test_it_is_seen_past_an_open_transaction_on_a_file(
+    new_host: MakeHost, end: Any, code: str
+) -> None:
+    """With a write-ahead log, others commit while the host reads."""
+    host = host_whose_hook_ends(new_host, "", end, connect_args={"isolation_level": None})
+    with host.app.app_context():
+        engine = host.db.engine
+    with engine.connect() as connection:
+        connection.exec_driver_sql("PRAGMA journal_mode = WAL")
+    event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN"))
+    token, key_id = host.issue()
+    ended = key_id if end is revoke else "acme"
+    answer = host.client().get(f"/api/whoami?end={ended}", headers=bearer(token))
+    assert answer.status_code == 401
+    assert answer.get_json()["code"] == code
 
 
 @SNAPSHOTS

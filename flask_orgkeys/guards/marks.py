@@ -1,0 +1,41 @@
+"""The marks on guarded views, for those who must not import the guard itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from flask.views import MethodView
+
+GUARD = "__orgkeys_guard__"
+"""The attribute that holds the guard of a guarded function."""
+
+
+def leads_to_guard(view: Any, method: str) -> bool:
+    """Tell whether a request to a registered view function comes to a guard, as far as is known."""
+    return any(hasattr(layer, GUARD) for layer in layers_of(view, method))
+
+
+def layers_of(view: Any, method: str) -> Iterator[Any]:
+    """Give what a request to a registered view function runs through, as far as is known."""
+    yield view
+    view_class = getattr(view, "view_class", None)
+    if view_class is None:
+        return
+    yield view_class.dispatch_request
+    if issubclass(view_class, MethodView):
+        handler = getattr(view_class, method.lower(), None)
+        if handler is None and method == "HEAD":
+            handler = getattr(view_class, "get", None)
+        yield handler
+    yield from _method_decorators(view_class, method)
+
+
+def _method_decorators(view_class: Any, method: str) -> Iterable[Any]:
+    """Return the decorators that class frameworks like Flask-RESTful put around each method as they
+    call it.
+    """
+    decorators = getattr(view_class, "method_decorators", ())
+    if isinstance(decorators, Mapping):
+        decorators = decorators.get(method.lower(), ())
+    return decorators if isinstance(decorators, (list, tuple)) else ()

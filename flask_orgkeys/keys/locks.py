@@ -1,0 +1,133 @@
+"""Locks: the rows that a change of keys waits for, so that it decides on their newest state.
+
+A count or a permission that was read before such a wait may be out of date after it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import mysql, postgresql, sqlite
+
+from .organization_ids import equals
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import scoped_session
+
+    from ..config.settings import Settings
+    from .models import Models
+
+LONGEST_WAIT_SECONDS = 5
+"""The longest wait for other creations of the organisation."""
+
+_MYSQL = ("mysql", "mariadb")
+
+
+@dataclass(frozen=True, slots=True)
+class Locks:
+    """The locks of one app's keys, held until the end of the session's transaction."""
+
+    session: scoped_session[Any]
+    models: Models
+    settings: Settings
+
+    def hold_creations(self, organization_id: Any) -> None:
+        """Wait until no other transaction creates keys of the organisation, and make later ones
+        wait.
+
+        With ``ORGKEYS_MAX_KEYS`` each creation writes the organisation's row of ``orgkeys_limit``.
+        A lock on the counted keys would not do: PostgreSQL's snapshots do not show the keys that
+        were committed during the wait, and at READ COMMITTED MariaDB locks no key that is yet to
+        come. Two writes of one row exclude one another at every level of isolation: the second has
+        a fresh view or fails with a conflict.
+        """
+        self.hold_organization(organization_id)
+        if self.settings.max_keys is not None:
+            with self._bounded_wait():
+                self._execute(self._count_one_more(organization_id))
+
+    def hold_key(self, organization_id: Any, key_id: str) -> None:
+        """Wait until no other transaction changes a key, and make later ones wait."""
+        self.hold_organization(organization_id)
+        key = self.models.ApiKey
+        is_it = (equals(key.organization_id, organization_id), key.id == key_id)
+        self._execute(sa.select(key.id).where(*is_it).with_for_update())
+
+    def hold_organization(self, organization_id: Any) -> None:
+        """Take the locks that every change of an organisation's keys needs.
+
+        On SQLite that is the one lock for writing. MariaDB locks the organisation's row when a row
+        refers to it.
+        """
+        self.hold_sqlite()
+        if self.dialect_name() in _MYSQL:
+            for reference in self.models.key_table.c.organization_id.foreign_keys:
+                row = sa.select(reference.column).where(reference.column == organization_id)
+                self._execute(row.with_for_update(read=True))
+
+    def hold_sqlite(self) -> None:
+        """Take SQLite's one lock for writing; on other databases, none."""
+        if self.dialect_name() == "sqlite":
+            # An update of no row takes it, too.
+            table = self.models.key_table
+            self._execute(sa.update(table).where(sa.false()).values(name=""))
+
+    def dialect_name(self) -> str:
+        """Return SQLAlchemy's name of the kind of database."""
+        connection = self.session.connection(bind_arguments={"mapper": self.models.ApiKey})
+        return connection.dialect.name
+
+    def _count_one_more(self, organization_id: Any) -> sa.Insert:
+        table = self.models.limit_table
+        row = {"organization_id": organization_id, "creations": 1}
+        more = {"creations": table.c.creations + 1}
+        dialect = self.dialect_name()
+        if dialect in _MYSQL:
+            return mysql.insert(table).values(row).on_duplicate_key_update(more)
+        insert = sqlite.insert if dialect == "sqlite" else postgresql.insert
+        return (
+            insert(table)
+            .values(row)
+            .on_conflict_do_update(index_elements=[table.c.organization_id], set_=more)
+        )
+
+    @contextmanager
+    def _bounded_wait(self) -> Iterator[None]:
+        """Limit the wait for a lock, if the host has not set a shorter limit itself."""
+        dialect = self.dialect_name()
+        if dialect == "postgresql":
+            with self._bounded_wait_of_postgresql():
+                yield
+        elif dialect in _MYSQL:
+            with self._bounded_wait_of_mariadb():
+                yield
+        else:
+            yield
+
+    @contextmanager
+    def _bounded_wait_of_postgresql(self) -> Iterator[None]:
+        unlimited = sa.func.current_setting("lock_timeout") == "0"
+        limited = sa.func.set_config("lock_timeout", f"{LONGEST_WAIT_SECONDS}s", True)
+        is_ours = self._execute(sa.select(limited).where(unlimited)).first() is not None
+        yield
+        # A failure ends the transaction, and the setting with it.
+        if is_ours:
+            self._execute(sa.select(sa.func.set_config("lock_timeout", "0", True)))
+
+    @contextmanager
+    def _bounded_wait_of_mariadb(self) -> Iterator[None]:
+        seconds = self._execute(sa.text("SELECT @@innodb_lock_wait_timeout")).scalar_one()
+        limit = sa.text("SET innodb_lock_wait_timeout = :seconds")
+        self._execute(limit, seconds=min(seconds, LONGEST_WAIT_SECONDS))
+        try:
+            yield
+        finally:
+            self._execute(limit, seconds=seconds)
+
+    def _execute(self, statement: Any, **values: Any) -> sa.Result[Any]:
+        bind = {"mapper": self.models.ApiKey}
+        return self.session.execute(statement, values or None, bind_arguments=bind)

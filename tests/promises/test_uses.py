@@ -1,0 +1,341 @@
+"""Promise 21: what is recorded of uses is true, and costs no request."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+import time_machine
+from flask import abort
+from flask.views import MethodView
+
+from flask_orgkeys import current_key, require_key, require_scope
+
+from .. import databases
+from ..conftest import MakeHost
+from ..host import Host, bearer, with_wrong_secret
+from .hooks import write
+from .outside import connection_of_another_process
+
+NOW = datetime(2031, 5, 6, 7, 8, 9, 123456, tzinfo=UTC)
+
+of_files_and_servers = pytest.mark.parametrize(
+    "any_database_url", [databases.SQLITE_FILE, *databases.SERVERS], indirect=True
+)
+
+
+def uses_of(host: Host, key_id: str) -> list[dict[str, Any]]:
+    """The rows of a key as another process sees them, by endpoint and outcome."""
+    table = host.db.metadata.tables["orgkeys_use"]
+    statement = sa.select(table).where(table.c.key_id == key_id)
+    with connection_of_another_process(host) as connection:
+        rows = connection.execute(statement.order_by(table.c.endpoint, table.c.outcome))
+        return [dict(row._mapping) for row in rows]
+
+
+def noted(host: Host, key_id: str) -> dict[tuple[str, str], int]:
+    return {(row["endpoint"], row["outcome"]): row["uses"] for row in uses_of(host, key_id)}
+
+
+def test_every_outcome(any_host: Host) -> None:
+    client = any_host.client()
+    token, key_id = any_host.issue(expires_at=NOW + timedelta(days=1))
+    with time_machine.travel(NOW, tick=False):
+        for path in ("/api/deploy", "/api/publish-and-deploy", "/api/o/beta/deployments", "/open"):
+            client.post(path, headers=bearer(token))
+        client.post("/api/o/nobody/deployments", headers=bearer(token))
+        client.post("/nowhere", headers=bearer(token))
+    with time_machine.travel(NOW + timedelta(days=1), tick=False):
+        client.post("/api/deploy", headers=bearer(token))
+        any_host.revoke(key_id)
+        client.post("/api/deploy", headers=bearer(token))
+        client.post("/open", headers=bearer(token))
+    assert [
+        (row["endpoint"], row["outcome"], row["scopes"], row["uses"])
+        for row in uses_of(any_host, key_id)
+    ] == [
+        ("deploy", "organization_not_found", ["project:deploy"], 1),
+        ("deploy_anywhere", "accepted", ["project:deploy"], 1),
+        ("deploy_anywhere", "expired_key", ["project:deploy"], 1),
+        ("deploy_anywhere", "revoked_key", ["project:deploy"], 1),
+        ("publish_and_deploy", "insufficient_scope", ["app:publish", "project:deploy"], 1),
+    ]
+
+
+def test_strangers_write_nothing(any_host: Host) -> None:
+    token, key_id = any_host.issue()
+    client = any_host.client()
+    any_host.revoke(key_id)
+    unknown = token.replace(key_id, key_id[::-1].swapcase())
+    for header in (
+        with_wrong_secret(token),
+        token[:-1],
+        with_wrong_secret(unknown),
+        f"{token},Bearer {token}",
+    ):
+        assert client.get("/api/whoami", headers=bearer(header)).status_code in (400, 401)
+    client.get("/api/whoami")
+    table = any_host.db.metadata.tables["orgkeys_use"]
+    with connection_of_another_process(any_host) as connection:
+        assert connection.scalar(sa.select(sa.func.count()).select_from(table)) == 0
+
+
+def test_row(any_host: Host) -> None:
+    token, key_id = any_host.issue()
+    client = any_host.client()
+    with time_machine.travel(NOW, tick=False):
+        client.get(
+            "/api/deploy",
+            headers={**bearer(token), "User-Agent": "curl/8.5"},
+            environ_base={"REMOTE_ADDR": "203.0.113.7"},
+        )
+    with any_host.app.app_context():
+        (use,) = any_host.orgkeys.list_uses(any_host.organization_ids["acme"], key_id)
+        assert isinstance(use, any_host.orgkeys.KeyUse)
+        assert (use.key_id, use.endpoint, use.outcome) == (key_id, "deploy_anywhere", "accepted")
+        assert (use.scopes, use.uses) == (["project:deploy"], 1)
+        assert use.first_at == use.last_at == NOW
+        assert (use.address, use.agent) == ("203.0.113.7", "curl/8.5")
+
+
+def test_step(any_host: Host) -> None:
+    """Within a step the uses are counted and not written; a new address is written at once."""
+    token, key_id = any_host.issue()
+    client = any_host.client()
+
+    def use(seconds: float, address: str = "203.0.113.7") -> tuple[int, datetime, str]:
+        with time_machine.travel(NOW + timedelta(seconds=seconds), tick=False):
+            client.get("/api/whoami", headers=bearer(token), environ_base={"REMOTE_ADDR": address})
+        (row,) = uses_of(any_host, key_id)
+        return row["uses"], row["last_at"].replace(tzinfo=UTC), row["address"]
+
+    assert use(0) == (1, NOW, "203.0.113.7")
+    assert use(1) == use(2) == (1, NOW, "203.0.113.7")
+    assert use(3, "::1") == (4, NOW + timedelta(seconds=3), "::1")
+    assert use(4, "203.0.113.7") == (4, NOW + timedelta(seconds=3), "::1")
+    assert use(60) == (6, NOW + timedelta(seconds=60), "203.0.113.7")
+    # A clock that is set back takes no row with it.
+    assert use(-3600) == (7, NOW + timedelta(seconds=60), "203.0.113.7")
+
+
+def test_many_addresses_do_not_write_at_each_request(host: Host) -> None:
+    token, key_id = host.issue()
+    client = host.client()
+    with time_machine.travel(NOW, tick=False):
+        for number in range(100):
+            address = {"REMOTE_ADDR": f"203.0.113.{number}"}
+            client.get("/api/whoami", headers=bearer(token), environ_base=address)
+    (row,) = uses_of(host, key_id)
+    assert row["uses"] == 8
+
+
+@pytest.fixture
+def guarded(host: Host) -> Host:
+    """A host whose views have several guards."""
+    app = host.app
+
+    @app.get("/stacked")
+    @require_scope("project:deploy")
+    @require_scope("app:publish")
+    def stacked() -> str:
+        return ""
+
+    @require_scope("project:deploy")
+    class Classy(MethodView):
+        def get(self) -> str:
+            return ""
+
+        @require_scope("app:publish")
+        def post(self) -> str:
+            return ""
+
+    app.add_url_rule("/classy", view_func=Classy.as_view("classy"))
+
+    @app.get("/fails")
+    @require_key
+    def fails() -> str:
+        abort(500)
+
+    @app.get("/asynchronous")
+    @require_key
+    async def asynchronous() -> str:
+        return ""
+
+    app.before_request(lambda: None)
+    return host
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "row"),
+    [
+        ("GET", "/stacked", ("stacked", "accepted", ["app:publish", "project:deploy"])),
+        ("GET", "/classy", ("classy", "accepted", ["project:deploy"])),
+        ("POST", "/classy", ("classy", "accepted", ["app:publish", "project:deploy"])),
+        ("GET", "/fails", ("fails", "accepted", [])),
+        ("GET", "/asynchronous", ("asynchronous", "accepted", [])),
+    ],
+)
+def test_a_request_counts_once(guarded: Host, method: str, path: str, row: Any) -> None:
+    token, key_id = guarded.issue(scopes=["app:publish", "project:deploy"])
+    guarded.client().open(path, method=method, headers=bearer(token))
+    (use,) = uses_of(guarded, key_id)
+    assert (use["endpoint"], use["outcome"], use["scopes"]) == row
+    assert use["uses"] == 1
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "scopes"),
+    [("GET", "/stacked", ["app:publish"]), ("POST", "/classy", ["app:publish"])],
+)
+def test_the_guard_that_refuses_counts(
+    guarded: Host, method: str, path: str, scopes: list[str]
+) -> None:
+    token, key_id = guarded.issue(scopes=["project:deploy"])
+    guarded.client().open(path, method=method, headers=bearer(token))
+    (use,) = uses_of(guarded, key_id)
+    assert (use["outcome"], use["scopes"], use["uses"]) == ("insufficient_scope", scopes, 1)
+
+
+def test_guard_in_a_hook_and_guard_on_the_view(new_host: MakeHost) -> None:
+    hook = require_scope("app:publish")(lambda: None)
+    host = new_host()
+    host.app.before_request(hook)
+    host.app.add_url_rule("/bare", "bare", lambda: "")
+    token, key_id = host.issue(scopes=["app:publish", "project:deploy"])
+    client = host.client()
+    for path in ("/api/deploy", "/bare"):
+        assert client.get(path, headers=bearer(token)).status_code < 300
+    assert [(use["endpoint"], use["scopes"], use["uses"]) for use in uses_of(host, key_id)] == [
+        ("bare", ["app:publish"], 1),
+        ("deploy_anywhere", ["app:publish", "project:deploy"], 1),
+    ]
+
+
+@of_files_and_servers
+def test_scopes_unite_over_processes(new_host: MakeHost, any_database_url: str) -> None:
+    host = new_host(any_database_url)
+    scopes = iter(["app:publish", "project:deploy", "app:publish"])
+
+    def add(app: Any) -> None:
+        view = require_scope(next(scopes))(lambda: "")
+        app.add_url_rule("/changing", endpoint="changing", view_func=view)
+
+    token, key_id = host.issue(scopes=["app:publish", "project:deploy"])
+    for _ in range(3):
+        with host.sibling() as process:
+            add(process.app)
+            assert process.client().get("/changing", headers=bearer(token)).status_code == 200
+    with host.app.app_context():
+        (use,) = host.orgkeys.list_uses(host.organization_ids["acme"], key_id)
+        assert (use.scopes, use.uses) == (["app:publish", "project:deploy"], 3)
+
+
+@pytest.mark.parametrize(
+    ("agent", "kept"),
+    [
+        ("curl/8.5", "curl/8.5"),
+        ("", None),
+        ("a" * 500, "a" * 200),
+        ("tab\there\x7f\x85", "tabhere"),
+        ("orgk_{id}_{secret}", None),
+        ("x orgk_{id}_{secret} y", "x  y"),
+        ("other_{id}_{secret}z{secret}", None),
+        ("=orgk_{id}_{secret}", "="),
+        ("orgk_{id}\x01_{secret}", None),
+        ("é" * 300, None),
+    ],
+)
+def test_agent(host: Host, agent: str, kept: str | None) -> None:
+    token, key_id = host.issue()
+    secret = token.rpartition("_")[2]
+    environ = {"HTTP_USER_AGENT": agent.format(id=key_id, secret=secret), "REMOTE_ADDR": "x" * 99}
+    host.client().get("/api/whoami", headers=bearer(token), environ_overrides=environ)
+    (use,) = uses_of(host, key_id)
+    assert use["agent"] == (agent[:200] if agent.startswith("é") else kept)
+    assert use["address"] == "x" * 45
+
+
+def test_key_behind_much_else_is_left_out(host: Host) -> None:
+    token, key_id = host.issue()
+    for length in range(900, 1010, 3):
+        agent = f"{token} " * 4 + "a" * length + f" {token}"
+        environ = {"HTTP_USER_AGENT": agent, "REMOTE_ADDR": str(length)}
+        host.client().get("/api/whoami", headers=bearer(token), environ_overrides=environ)
+        assert token[18:] not in json.dumps([str(use) for use in uses_of(host, key_id)])
+
+
+def test_clients_can_be_left_out(new_host: MakeHost) -> None:
+    host = new_host(config={"ORGKEYS_RECORD_CLIENTS": False})
+    token, key_id = host.issue()
+    for address in ("203.0.113.7", "::1"):
+        host.client().get(
+            "/api/whoami", headers=bearer(token), environ_base={"REMOTE_ADDR": address}
+        )
+    (use,) = uses_of(host, key_id)
+    assert (use["address"], use["agent"], use["uses"]) == (None, None, 1)
+
+
+def test_record_can_be_switched_off(new_host: MakeHost) -> None:
+    host = new_host(config={"ORGKEYS_LAST_USED_SECONDS": None})
+    token, key_id = host.issue()
+    host.client().get("/api/whoami", headers=bearer(token))
+    host.client().post("/api/publish-and-deploy", headers=bearer(token))
+    assert uses_of(host, key_id) == []
+
+
+def test_a_key_has_at_most_200_rows(new_host: MakeHost, any_database_url: str) -> None:
+    """The oldest that tell of its end go first, and accepted uses last."""
+    host = new_host(any_database_url)
+    for number in range(150):
+        view = require_key(lambda: "")
+        host.app.add_url_rule(f"/{number}", endpoint=f"{number}", view_func=view)
+    token, key_id = host.issue()
+    client = host.client()
+
+    def use_all() -> None:
+        for number in range(150):
+            client.get(f"/{number}", headers=bearer(token))
+
+    use_all()
+    host.revoke(key_id)
+    use_all()
+    found = noted(host, key_id)
+    assert len(found) == 200
+    accepted = {endpoint for endpoint, outcome in found if outcome == "accepted"}
+    refused = {int(endpoint) for endpoint, outcome in found if outcome == "revoked_key"}
+    assert len(accepted) == 150
+    assert refused == set(range(100, 150))
+
+
+def test_uses_go_with_their_key_and_organisation(any_host: Host) -> None:
+    token, key_id = any_host.issue()
+    client = any_host.client()
+    client.get("/api/whoami", headers=bearer(token))
+    any_host.revoke(key_id)
+    with any_host.app.app_context():
+        any_host.orgkeys.prune_keys(datetime.now(UTC))
+        any_host.db.session.commit()
+    assert uses_of(any_host, key_id) == []
+
+
+def test_use_of_a_key_that_is_deleted_meanwhile_holds_up_no_other(host: Host) -> None:
+    token, key_id = host.issue()
+
+    @host.app.get("/deletes")
+    @require_key
+    def deletes() -> str:
+        session = host.db.session
+        session.delete(session.get(host.orgkeys.ApiKey, current_key.id))
+        session.commit()
+        return ""
+
+    other_token, other_id = host.issue()
+
+    host.app.before_request(lambda: write(host.db))
+    host.client().get("/deletes", headers=bearer(token))
+    host.client().get("/api/whoami", headers=bearer(other_token))
+    assert uses_of(host, key_id) == []
+    assert noted(host, other_id) == {("whoami", "accepted"): 1}
