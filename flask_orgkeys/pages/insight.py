@@ -139,10 +139,12 @@ class EventRow:
 class KeyInsight:
     """Everything that a key's page tells of its uses and events.
 
+    :param names: of the actors on the page.
     :param is_recorded: whether the host has uses recorded.
     :param since_revocation: uses after the revocation, if the key was revoked.
     """
 
+    names: Mapping[str, str]
     is_recorded: bool
     verdict: VerdictRow
     scopes: Sequence[ScopeRow]
@@ -158,14 +160,19 @@ class KeyInsight:
         return sum(scope.is_never_needed for scope in self.scopes)
 
 
-def insight_of(visit: Visit, key: ApiKey) -> KeyInsight:
-    """Return everything that a key's page tells of its uses and events."""
+def insight_of(visit: Visit, key: ApiKey, *, asks_names: bool = True) -> KeyInsight:
+    """Return everything that a key's page tells of its uses and events.
+
+    :param asks_names: whether to ask the host for the names of the actors on the page.
+    """
     state = state_of()
     now = visit.now
     found = insight(state.keys, key, now)
     events = management.list_events(visit.organization.id, key_id=key.id, limit=EVENTS_SHOWN + 1)
-    names = state.host.names_of(event.actor for event in events)
+    actors = [key.created_by, key.revoked_by, *(event.actor for event in events)]
+    names = state.host.names_of(actors) if asks_names else {}
     return KeyInsight(
+        names=names,
         is_recorded=state.settings.last_used_step is not None,
         verdict=VerdictRow.of(found.verdict, now),
         scopes=_scopes(found, now),

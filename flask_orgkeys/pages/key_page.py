@@ -72,13 +72,15 @@ def render_key(
     :param end_form: the form that ends the secret before, if it was refused.
     :param parts: of the dialog in front of it.
     """
+    # Not before a new secret is committed: a namer that fails would take its transaction along.
+    insight = insight_of(visit, key, asks_names="issued" not in parts)
     return render_page(
         Page(
             visit=visit,
             title=key.name if title is None else title,
             body="key",
-            key=KeyRow.of(key, state_of().settings, visit.now),
-            insight=insight_of(visit, key),
+            key=KeyRow.of(key, state_of().settings, visit.now, insight.names),
+            insight=insight,
             end_form=PlainForm() if end_form is None else end_form,
             **parts,
         )

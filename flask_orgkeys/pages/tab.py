@@ -14,6 +14,7 @@ from werkzeug.routing import BuildError
 from ..errors import ConfigurationError
 from ..guards.wall import matched_arguments
 from ..keys.database import UNANSWERED
+from ..keys.selection import EXPIRES_SOON
 from ..management import management
 from ..state import state_of
 from .access import may_manage
@@ -30,7 +31,7 @@ class Tab:
     stylesheet: str
     is_permitted: bool
     is_current: bool
-    expiring_soon: int
+    expiring_soon: int = 0
     """The number of keys that expire soon, if it was asked for."""
 
 
@@ -59,6 +60,12 @@ def tab_for(organization: Any, count: bool = False) -> Tab:
         is_current=is_current,
         expiring_soon=_count_expiring_soon(organization) if count and is_permitted else 0,
     )
+
+
+def _count_expiring_soon(organization: Any) -> int:
+    # The host's pending rows are its own to flush.
+    with state_of().host.session.no_autoflush:
+        return management.count_keys(organization.id, expires=EXPIRES_SOON)
 
 
 def _is_permitted(organization: Any) -> bool:
@@ -99,12 +106,6 @@ def _arguments() -> dict[str, Any]:
     except HTTPException:
         # The host's page for an error, at a URL that is none.
         return {}
-
-
-def _count_expiring_soon(organization: Any) -> int:
-    # The host's pending rows are its own to flush.
-    with state_of().host.session.no_autoflush:
-        return management.count_keys(organization.id, expires="soon")
 
 
 def _mounted_name(blueprint: Blueprint) -> str:

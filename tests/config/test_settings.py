@@ -15,6 +15,7 @@ from sqlalchemy import event
 from flask_orgkeys import OrgKeys, require_key, require_scope
 from flask_orgkeys.config.settings import DEFAULTS, Settings
 from flask_orgkeys.errors import ConfigurationError
+from flask_orgkeys.headers import PAGES_POLICY
 
 from ..conftest import MakeHost
 from ..host import SCOPES, bearer
@@ -46,6 +47,8 @@ class TestOptions:
             "REALM": None,
             "NOTICE_DAYS": (30, 7, 1),
             "EXPIRY_HEADER": True,
+            "CONTENT_SECURITY_POLICY": PAGES_POLICY,
+            "EXPIRES_SOON_DAYS": 14,
             "PROBLEM_DETAILS": "host",
             "BASE_TEMPLATE": "orgkeys/base.html",
             "ORG_ARG": "org_slug",
@@ -68,6 +71,8 @@ class TestOptions:
             realm="the app",
             notice_days=(30, 7, 1),
             expiry_header=True,
+            content_security_policy=PAGES_POLICY,
+            expires_soon=timedelta(days=14),
             problem_details="host",
             base_template="orgkeys/base.html",
             org_arg="org_slug",

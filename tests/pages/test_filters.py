@@ -311,6 +311,21 @@ class TestNamer:
         assert answered.status_code == 200
         assert "by <bdi>7</bdi>" in answered.text
 
+    def test_is_asked_once_by_the_key_s_page(self, host: Host) -> None:
+        asked: list[list[str]] = []
+
+        @host.orgkeys.actor_namer
+        def name(actors: list[str]) -> dict[str, str]:
+            asked.append(sorted(actors))
+            return {"7": "Ada Lovelace"}
+
+        key_id = put(host, "a", created_by="7", revoked_at=NOW, revoked_by="8")
+
+        page = host.client("ada").get(f"{LIST}/{key_id}").text
+
+        assert asked == [["7", "8"]]
+        assert "Ada Lovelace" in page
+
     def test_markup_is_escaped(self, host: Host) -> None:
         host.orgkeys.actor_namer(lambda actors: {"7": Markup("<b>Ada</b>")})
         put(host, "a", created_by="7")
