@@ -44,17 +44,17 @@ def test_its_words(site: Site, page: Page) -> None:
     _, key_id = site.host.issue(name="GitHub")
     set_times(site.host, key_id, last_used_at=datetime.now(UTC) - timedelta(hours=3))
     confirmation = open_revoke_dialog(page, "GitHub")
-    expect(confirmation).to_have_accessible_description(re.compile("will fail at once"))
+    expect(confirmation).to_have_accessible_description(re.compile("fail at once"))
     expect(confirmation).to_contain_text("cannot be undone")
     expect(confirmation).to_contain_text(f"orgk_{key_id}…")
-    expect(confirmation).to_contain_text(re.compile(r"Last used: 3 hours ago \(.+ UTC\)"))
+    expect(confirmation).to_contain_text(re.compile(r"[Ll]ast used.+3 hours ago", re.DOTALL))
     expect(cancel(confirmation)).to_be_focused()
     expect(revoke_button(confirmation)).to_be_visible()
 
 
 def test_a_key_that_was_never_used(site: Site, page: Page) -> None:
     site.host.issue(name="GitHub")
-    expect(open_revoke_dialog(page, "GitHub")).to_contain_text("Last used: Never")
+    expect(open_revoke_dialog(page, "GitHub")).to_contain_text("Never used")
 
 
 @pytest.mark.parametrize("name", [LONGEST_NAME, "<b>bold</b> & \"quoted\" 'too'", "عربي (x)", "🚀"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import timedelta
 from pathlib import Path
 
 import jinja2
@@ -47,9 +48,23 @@ def see_everything(host: Host) -> dict[str, str]:
         "created": client.post(LIST, data=FORM).text,
         "key": client.get(f"{LIST}/{key_id}").text,
         "edit": client.get(f"{LIST}/{key_id}/edit").text,
+        "rotate": client.get(f"{LIST}/{key_id}/rotate").text,
+        "activity": client.get(f"{LIST}/activity").text,
+        "check": client.get(f"{LIST}/check").text,
+        "rotated": rotated(host, key_id),
         "revoke": client.get(f"{LIST}/{key_id}/revoke").text,
         "tab": tab,
     }
+
+
+def rotated(host: Host, key_id: str) -> str:
+    """Rotate a key. Returns its page while both secrets live."""
+    with host.app.app_context():
+        host.orgkeys.rotate_key(
+            host.organization_ids["acme"], key_id, overlap=timedelta(days=1), expires_at=None
+        )
+        host.db.session.commit()
+    return host.client("ada").get(f"{LIST}/{key_id}").text
 
 
 def with_templates(host: Host, templates: dict[str, str]) -> Host:
@@ -85,6 +100,7 @@ BLOCKS = {
     "orgkeys_actions": ("_table", {"list", "create", "created", "revoke"}),
     "orgkeys_create": ("_create", {"create"}),
     "orgkeys_edit": ("_edit", {"edit"}),
+    "orgkeys_rotate": ("_rotate", {"rotate"}),
     "orgkeys_snippets": ("_created", {"created"}),
     "orgkeys_revoke": ("_revoke", {"revoke"}),
 }
