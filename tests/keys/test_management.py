@@ -690,7 +690,8 @@ class TestAtomicity:
                 response = client.post(LIST, data={**FORM, "nonce": "n"})
             if response.status_code == 200:
                 break
-            assert response.status_code == 500
+            # 503 if it was the statement of the host's loader.
+            assert response.status_code in (500, 503)
             assert "orgk_" not in response.text
             assert fragile.keys() == []
             assert fragile.events() == []
@@ -709,7 +710,7 @@ class TestAtomicity:
                 response = client.post(f"{LIST}/{key_id}/revoke")
             if response.status_code == 303:
                 break
-            assert response.status_code == 500
+            assert response.status_code in (500, 503)
             assert fragile.key(key_id).revoked_at is None
             assert len(fragile.events()) == 1
         assert ran[-1] == "COMMIT"
