@@ -207,14 +207,14 @@ class CreateKeyForm(NamedKeyForm, LifetimeForm):
         for field, clean in ((self.name, clean_name), (self.note, clean_note)):
             with suppress(ValueError):
                 field.data = clean(values[field.name]) if field.name in values else field.data
-        declared = {choice.value for choice in self.scopes.choices}
+        declared = {value for value, *_ in self.scopes.choices}
         wanted = [scope for scope in values.getlist("scopes") if scope in declared]
         if wanted:
             self.scopes.data = wanted
         self._offer(values.get("expires_in", ""))
 
     def _offer(self, lifetime: str) -> None:
-        if lifetime in {choice.value for choice in self.expires_in.choices}:
+        if lifetime in {value for value, *_ in self.expires_in.choices}:
             self.expires_in.data = lifetime
 
 
