@@ -124,11 +124,11 @@ class TestARow:
         expect(time).to_have_attribute("title", f"{used.day} {used:%b %Y, %H:%M:%S} UTC")
 
     def test_the_stops_of_the_keyboard(self, site: Site, page: Page) -> None:
-        """The name and the button, however many scopes."""
+        """The name and the buttons, however many scopes."""
         issue_one_of_each(site.host)
         page.goto(KEYS)
         stops = row(page, "Release").locator("a, button, [tabindex]")
-        assert [stop.inner_text() for stop in stops.all()] == ["Release", "Revoke"]
+        assert [stop.inner_text() for stop in stops.all()] == ["Release", "Rotate", "Revoke"]
 
 
 class TestSearching:

@@ -545,7 +545,8 @@ class TestList:
         for name, page in (("Previous", 1), ("Next", 3)):
             link = soup.find("a", string=name)
             assert link is not None
-            assert link["href"] == f"{LIST}?q=key&status=active&sort=name&page={page}"
+            href = f"{LIST}?q=key&status=active&sort=name&page={page}"
+            assert link["href"] == f"{href}#orgkeys-found"
         assert "26–50 of 51" in soup.get_text()
 
     def test_thousands(self, any_host: Host) -> None:
@@ -690,7 +691,8 @@ class TestAtomicity:
                 response = client.post(LIST, data={**FORM, "nonce": "n"})
             if response.status_code == 200:
                 break
-            assert response.status_code == 500
+            # 503 if it was the statement of the host's loader.
+            assert response.status_code in (500, 503)
             assert "orgk_" not in response.text
             assert fragile.keys() == []
             assert fragile.events() == []
@@ -709,7 +711,7 @@ class TestAtomicity:
                 response = client.post(f"{LIST}/{key_id}/revoke")
             if response.status_code == 303:
                 break
-            assert response.status_code == 500
+            assert response.status_code in (500, 503)
             assert fragile.key(key_id).revoked_at is None
             assert len(fragile.events()) == 1
         assert ran[-1] == "COMMIT"
