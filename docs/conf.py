@@ -33,7 +33,7 @@ nitpick_ignore_regex = [
     ("py:.*", r"(?!flask_orgkeys\b).*"),
     (
         "py:class",
-        r"flask_orgkeys\.(extension\.(Checker|Loader)|guards\.guard\.(Guard|[PRV]))",
+        r"flask_orgkeys\.(extension\.(Checker|Loader|Namer)|guards\.guard\.(Guard|[PRV]))",
     ),
     ("py:class", r"flask_orgkeys\.keys\.updating\.Unchanged"),
 ]

@@ -130,18 +130,22 @@ def verify(secret: str, stored: str, peppers: Sequence[bytes | None] = ()) -> bo
         ``None`` is among them: whoever can write to the database could make one.
     """
     scheme, _, expected = stored.partition("$")
-    made = _made_by(scheme, secret, peppers or (None,))
+    made: str | None
+    if scheme == _PLAIN:
+        is_trusted = not peppers or None in peppers
+        made = hashlib.sha256(secret.encode("ascii")).hexdigest() if is_trusted else None
+    else:
+        made = _made_with_pepper(scheme, secret, peppers)
     return made is not None and hmac.compare_digest(made.encode(), expected.encode())
 
 
-def _made_by(scheme: str, secret: str, peppers: Sequence[bytes | None]) -> str | None:
+def _made_with_pepper(scheme: str, secret: str, peppers: Sequence[bytes | None]) -> str | None:
     for pepper in peppers:
         if pepper is None:
-            if scheme == _PLAIN:
-                return _sha256(secret).hex()
-        elif scheme == _scheme(pepper):
+            continue
+        if scheme == _scheme(pepper):
             return _hmac(pepper, _sha256(secret))
-        elif scheme == _scheme_of_secret(pepper):
+        if scheme == _scheme_of_secret(pepper):
             return _hmac(pepper, secret.encode("ascii"))
     return None
 
@@ -162,8 +166,13 @@ def matching(
 
 def is_outdated(stored: str, peppers: Sequence[bytes | None] = ()) -> bool:
     """Tell whether :func:`digest` would make ``stored`` in another way today."""
+    return not stored.startswith(start_of_digest(peppers))
+
+
+def start_of_digest(peppers: Sequence[bytes | None] = ()) -> str:
+    """Return the start of what :func:`digest` makes: the scheme and the separator."""
     newest = peppers[0] if peppers else None
-    return stored.partition("$")[0] != (_PLAIN if newest is None else _scheme(newest))
+    return f"{_PLAIN if newest is None else _scheme(newest)}$"
 
 
 def is_plain(stored: str) -> bool:

@@ -124,6 +124,11 @@ class Host:
         with self.app.app_context():
             return list(self.db.session.scalars(sa.select(self.orgkeys.ApiKey)))
 
+    def drop_key_table(self, bind: Any) -> None:
+        """Drop the table of keys, and before it the one that refers to it."""
+        for name in ("orgkeys_use", "orgkeys_key"):
+            self.db.metadata.tables[name].drop(bind)
+
     def events(self) -> list[dict[str, Any]]:
         """The audit record, oldest first."""
         table = self.db.metadata.tables["orgkeys_event"]

@@ -115,12 +115,13 @@ def test_recipes_of_the_page_on_expiry_send_a_notice(reader: Reader, received: R
     text = mail.get_payload()
     assert "Nightly build expires on" in text
     assert "https://console.example/o/acme/api-keys/" in text
-    (webhook, chat) = received.posts
-    assert (webhook[0], chat[0]) == ("/webhook", "/chat")
-    assert webhook[1]["X-Signature"].startswith("sha256=")
-    (notice,) = webhook[2]["notices"]
-    assert (webhook[2]["organization_id"], notice["kind"], notice["days"]) == (1, "expiring", 7)
-    assert chat[2]["text"].startswith("Nightly build expires on")
+    posts = {path: (headers, body) for path, headers, body in received.posts}
+    assert len(received.posts) == len(posts) == 2
+    webhook, chat = posts["/webhook"], posts["/chat"]
+    assert webhook[0]["X-Signature"].startswith("sha256=")
+    (notice,) = webhook[1]["notices"]
+    assert (webhook[1]["organization_id"], notice["kind"], notice["days"]) == (1, "expiring", 7)
+    assert chat[1]["text"].startswith("Nightly build expires on")
 
 
 def test_templates_of_the_page_on_theming_are_those_that_the_app_shows(reader: Reader) -> None:

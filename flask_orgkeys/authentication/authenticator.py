@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING
 
 from .. import errors, tokens
@@ -24,13 +24,22 @@ if TYPE_CHECKING:
 logger: logging.Logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True, weakref_slot=True)
+_NO_KEY = Rejected(errors.MissingKey)
+"""The outcome of every request without the header."""
+
+
 class Authenticator:
     """Decides about credentials for one app."""
 
-    app: Flask
-    settings: Settings
-    lookup: Lookup
+    __slots__ = ("__weakref__", "_granted", "_start_of_digest", "app", "lookup", "settings")
+
+    def __init__(self, app: Flask, settings: Settings, lookup: Lookup) -> None:
+        self.app: Flask = app
+        self.settings: Settings = settings
+        self.lookup: Lookup = lookup
+        self._start_of_digest = tokens.start_of_digest(settings.peppers)
+        # Few are the sets of scopes.
+        self._granted = lru_cache(partial(granted, declared=settings.scopes))
 
     def is_ours(self, header: str) -> bool:
         """Tell whether an ``Authorization`` value can hold a key of ours. Asks no database."""
@@ -43,6 +52,8 @@ class Authenticator:
         The raw text is in no local variable by the time the database is asked, for error trackers
         send those of every frame.
         """
+        if header is None:
+            return _NO_KEY
         credential = read_credential(header, self.settings.prefix)
         del header
         if not isinstance(credential, tokens.Token):
@@ -66,14 +77,13 @@ class Authenticator:
         use = self._use(token, stored, digest, now)
         if use is not None:
             self.lookup.record(use)
-        is_previous = digest is not stored.digest
         return Accepted(
             token.id,
             stored,
             now,
-            scopes=granted(stored.scopes, self.settings.scopes),
+            scopes=self._granted(stored.scopes),
             has_use=use is not None,
-            is_previous=is_previous,
+            is_previous=digest is not stored.digest,
         )
 
     def digest_of(self, token: tokens.Token, stored: StoredKey | ApiKey | None) -> str | None:
@@ -110,9 +120,9 @@ class Authenticator:
     def _use(
         self, token: tokens.Token, stored: StoredKey, digest: str, now: datetime
     ) -> Use | None:
-        step, peppers = self.settings.last_used_step, self.settings.peppers
+        step = self.settings.last_used_step
         is_due = step is not None and _is_stale(stored.last_used_at, now, step)
-        is_outdated = tokens.is_outdated(digest, peppers)
+        is_outdated = not digest.startswith(self._start_of_digest)
         mark: Mark | None = None
         if digest is not stored.digest:
             is_due_again = step is not None and _is_stale(stored.previous_used_at, now, step)
@@ -128,7 +138,7 @@ class Authenticator:
             used_at=now,
             unused_since=now - step if step is not None and (is_due or mark) else None,
             mark=mark,
-            new_digest=tokens.digest(token.secret, peppers) if is_outdated else None,
+            new_digest=tokens.digest(token.secret, self.settings.peppers) if is_outdated else None,
         )
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import sqlalchemy as sa
 
 from ..keys.models import Models
+from ..keys.times import as_utc
 from .drivers import Driver, driver_of
 from .statement import Statement
 
@@ -25,8 +26,8 @@ logger: logging.Logger = logging.getLogger(__name__)
 
 
 class StoredKey(NamedTuple):
-    """What authentication reads of a key. Times are as the database gives them: ``as_utc`` makes
-    those that are looked at aware.
+    """What authentication reads of a key. ``expires_at`` is aware, in UTC. The other times are as
+    the database gives them: ``as_utc`` makes those that are looked at aware.
     """
 
     organization_id: Any
@@ -61,6 +62,9 @@ class StoredKey(NamedTuple):
         if other.unconfirmed_since is not None and self.previous_digest == other.previous_digest:
             return _is_later(self.unconfirmed_since, other.unconfirmed_since)
         return True
+
+
+_EXPIRES_AT = StoredKey._fields.index("expires_at")
 
 
 def _is_later(moment: datetime | None, than: datetime | None) -> bool:
@@ -126,6 +130,8 @@ class KeyTable:
         for index, process in self._processors:
             if values[index] is not None:
                 values[index] = process(values[index])
+        if values[_EXPIRES_AT] is not None:
+            values[_EXPIRES_AT] = as_utc(values[_EXPIRES_AT])
         return StoredKey._make(values)
 
 

@@ -70,7 +70,8 @@ class Loan:
         try:
             self._borrow(pool)
         except BaseException:
-            self._unlock()
+            if self._is_shared:
+                self._lock.release()
             raise
 
     def _borrow(self, pool: Pool) -> None:
@@ -103,11 +104,8 @@ class Loan:
             else:
                 self._entry.checkin(_fairy_was_created=False)
         finally:
-            self._unlock()
-
-    def _unlock(self) -> None:
-        if self._is_shared:
-            self._lock.release()
+            if self._is_shared:
+                self._lock.release()
 
     def invalidate(self, error: BaseException) -> None:
         """Give it back to be closed, for the database has ended it."""

@@ -218,6 +218,8 @@ class Lookup:
                 f"OrgKeys(bind_key={bind_key!r}): SQLALCHEMY_BINDS has no such key. Add it, or "
                 "leave bind_key out for the database of SQLALCHEMY_DATABASE_URI."
             )
+        self._engine = engine
+        self._table: KeyTable | None = None
         _engines.add(engine)
         note_writes(models.ApiKey)
         # For every session: a host's tests may put another in the place of ``db.session``.
@@ -230,9 +232,13 @@ class Lookup:
 
     def table(self, engine: Engine) -> KeyTable:
         """Return the table of keys in the database of an engine that has been connected."""
+        if engine is self._engine and self._table is not None:
+            return self._table
         table = self._tables.get(engine)
         if table is None:
             table = self._tables.setdefault(engine, KeyTable(self._models, engine))
+        if engine is self._engine:
+            self._table = table
         return table
 
     def pending_uses(self, engine: Engine) -> PendingUses:

@@ -99,7 +99,7 @@ class Accepted:
                 scopes=self.scopes,
                 created_by=stored.created_by,
                 created_at=as_utc(stored.created_at),
-                expires_at=None if stored.expires_at is None else as_utc(stored.expires_at),
+                expires_at=stored.expires_at,
             )
         return self._key
 

@@ -113,7 +113,8 @@ class PendingUses:
         and after as many requests that were cut short as it has places, it has none for anybody.
         So the connection is given back here before the exception is raised on.
         """
-        if connection is None or not self.is_write_due:
+        # Mostly there are none.
+        if not (self._unwritten or self._unwritten_rows) or connection is None:
             return
         try:
             self.write(connection)

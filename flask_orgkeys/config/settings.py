@@ -43,6 +43,7 @@ class Settings:
     problem_details: str
     content_security_policy: str | None
     expires_soon: timedelta
+    longest_notice: timedelta
     base_template: str
     org_arg: str
 
@@ -70,6 +71,7 @@ class Settings:
         seconds = values.pop("last_used_seconds")
         values["last_used_step"] = None if seconds is None else timedelta(seconds=seconds)
         values["expires_soon"] = timedelta(days=values.pop("expires_soon_days"))
+        values["longest_notice"] = timedelta(days=values["notice_days"][0])
         values["default_expiry_days"] = _default_expiry_days(
             values["default_expiry_days"],
             values["expiry_days"],

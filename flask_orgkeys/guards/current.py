@@ -40,7 +40,7 @@ def current_request() -> Request:
 
 def authenticate_request(state: AppState) -> None:
     """Authenticate a request that carries a key of ours: the request hook. Never answers."""
-    carrier = current_request()
+    carrier: Request = request._get_current_object()  # type: ignore[attr-defined]
     header = carrier.environ.get("HTTP_AUTHORIZATION")
     if header is not None and state.authenticator.is_ours(header):
         del header
@@ -67,7 +67,9 @@ def outcome_of(state: AppState, carrier: Request) -> Accepted | Rejected:
     if outcome is None:
         outcome = state.authenticator.authenticate(carrier.environ.get("HTTP_AUTHORIZATION"))
         outcomes[app] = outcome
-        if isinstance(outcome, Accepted):
+        if isinstance(outcome, Accepted) and (
+            outcome.has_use or signals.key_authenticated.receivers
+        ):
             try:
                 _note_accepted(state, carrier, outcome)
             except BaseException as error:

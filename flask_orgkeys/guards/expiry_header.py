@@ -2,44 +2,36 @@
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime, timedelta
-from time import time
 from typing import TYPE_CHECKING
 
 from flask import after_this_request
 
-from ..authentication.outcome import Accepted, Rejected
 from ..keys.document import timestamp
 from ..keys.times import as_utc
 from .current import current_request
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from flask import Request, Response
 
+    from ..authentication.outcome import Accepted
     from ..state import AppState
 
 HEADER = "API-Key-Expires"
 
 _ENDS_AT = "_orgkeys_ends_at"
-_DAY_SECONDS = 86_400
-_EPOCH = date(1970, 1, 1).toordinal()
 
 
-def announce_end(state: AppState, carrier: Request, outcome: Accepted | Rejected) -> None:
+def announce_end(state: AppState, carrier: Request, outcome: Accepted) -> None:
     """Set the header on the response to a request that a guard has accepted, if its key or secret
     ends within the longest threshold.
     """
     settings = state.settings
-    if not settings.expiry_header or not isinstance(outcome, Accepted):
+    if not settings.expiry_header:
         return
     ends_at = _end_of_secret(outcome) if outcome.is_previous else outcome.stored.expires_at
-    days = settings.notice_days[0]
-    # By whole days, which is cheap, for most keys end later. A day more on either side, for time
-    # zones and the time of day.
-    if ends_at is None or ends_at.toordinal() - time() // _DAY_SECONDS > days + _EPOCH + 2:
-        return
-    ends_at = as_utc(ends_at)
-    if ends_at - datetime.now(UTC) > timedelta(days):
+    if ends_at is None or ends_at - outcome.at > settings.longest_notice:
         return
     is_announced = _ENDS_AT in vars(carrier)
     setattr(carrier, _ENDS_AT, ends_at)
@@ -55,7 +47,7 @@ def _end_of_secret(outcome: Accepted) -> datetime | None:
 
 def withdraw_end(carrier: Request) -> None:
     """Leave the header out: a guard below the one that accepted the request has refused it."""
-    vars(carrier).pop(_ENDS_AT, None)
+    carrier.__dict__.pop(_ENDS_AT, None)
 
 
 def _set_header(response: Response) -> Response:

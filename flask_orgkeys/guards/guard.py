@@ -69,13 +69,18 @@ class Guard:
             if carrier.method == "OPTIONS" and _is_preflight(carrier):
                 return current_app.make_default_options_response()
             outcome = outcome_of(state, carrier)
-            arguments = {**dict(zip(names, args, strict=False)), **kwargs} if args else kwargs
-            reason = self._reason_to_refuse(state, carrier, outcome, arguments)
+            reason: type[errors.RequestRefused] | None
+            if isinstance(outcome, Rejected):
+                reason = outcome.reason
+            else:
+                arguments = {**dict(zip(names, args, strict=False)), **kwargs} if args else kwargs
+                reason = self._reason_to_refuse(state, carrier, outcome, arguments)
             if reason is not None:
-                note_refused(state, carrier, outcome, reason, self.scopes)
-                return self._refuse(state, reason, outcome.key_id, guarded, args)
-            announce_end(state, carrier, outcome)
+                if outcome.at is not None:
+                    note_refused(state, carrier, outcome, reason, self.scopes)
+                return self._refuse(state, carrier, reason, outcome.key_id, guarded, args)
             if isinstance(outcome, Accepted):
+                announce_end(state, carrier, outcome)
                 note_accepted(state, carrier, outcome, self.scopes, guarded)
             if is_async:
                 return current_app.ensure_sync(view)(*args, **kwargs)
@@ -101,11 +106,9 @@ class Guard:
         self,
         state: AppState,
         carrier: Request,
-        outcome: Accepted | Rejected,
+        outcome: Accepted,
         arguments: Mapping[str, Any],
     ) -> type[errors.RequestRefused] | None:
-        if isinstance(outcome, Rejected):
-            return outcome.reason
         try:
             organization_id = organization_of_request(state, carrier, self.organization, arguments)
         except (LoaderFailed, *UNANSWERED) as error:
@@ -123,6 +126,7 @@ class Guard:
     def _refuse(
         self,
         state: AppState,
+        carrier: Request,
         reason: type[errors.RequestRefused],
         key_id: str | None,
         guarded: Any,
@@ -134,10 +138,12 @@ class Guard:
         Mostly nothing is, and then an answer made before is as good, for a tenth of the cost of
         raising: refusals come in floods.
         """
-        app, carrier = state.authenticator.app, current_request()
+        app, endpoint = state.authenticator.app, carrier.endpoint or ""
         withdraw_end(carrier)
-        is_outermost = app.view_functions.get(carrier.endpoint or "") is guarded
-        prepared = prepared_answer(state, carrier, reason, self.scopes) if is_outermost else None
+        is_outermost = app.view_functions.get(endpoint) is guarded
+        prepared = None
+        if is_outermost:
+            prepared = prepared_answer(state, carrier, endpoint, reason, self.scopes)
         if prepared is not None and not signals.request_refused.receivers:
             return prepared.response()
         refusal = reason(state.settings.realm, self.scopes)

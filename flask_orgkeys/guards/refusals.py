@@ -33,7 +33,11 @@ class Prepared(NamedTuple):
 
 
 def prepared_answer(
-    state: AppState, carrier: Request, reason: type[RequestRefused], scopes: tuple[str, ...]
+    state: AppState,
+    carrier: Request,
+    endpoint: str,
+    reason: type[RequestRefused],
+    scopes: tuple[str, ...],
 ) -> Prepared | None:
     """Return the answer to a request that is refused by the view itself; ``None`` if the refusal is
     to be raised, because an error handler of the host's answers in its place.
@@ -41,9 +45,10 @@ def prepared_answer(
     It is the same for every request to an endpoint: Flask takes no error handler once it serves.
     """
     kept = state.refusals
-    key = (carrier.endpoint, reason, scopes)
+    key = (endpoint, reason, scopes)
+    answer: Prepared | None
     if key in kept:
-        answer: Prepared | None = kept[key]
+        answer = kept[key]
         return answer
     if len(kept) >= MOST_KEPT:
         kept.clear()

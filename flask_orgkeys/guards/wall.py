@@ -52,6 +52,8 @@ def organization_of_request(
             f"nor its view has a variable of that name: write <{variable}> into the URL, or the "
             "right name."
         )
+    if len(values) == 1:
+        return _load(state.host, carrier, values[0]).organization_id
     found = {_load(state.host, carrier, value).organization_id for value in values}
     return found.pop() if len(found) == 1 else None
 

@@ -128,7 +128,7 @@ def several_credentials(host: Host) -> TestResponse:
 def database_without_the_table(host: Host) -> TestResponse:
     token, _ = host.issue()
     with host.app.app_context():
-        host.db.metadata.tables["orgkeys_key"].drop(host.db.engine)
+        host.drop_key_table(host.db.engine)
     return whoami(host, token)
 
 
@@ -330,7 +330,7 @@ class TestOutage:
         with any_host.app.app_context():
             rows = any_host.db.session.execute(sa.select(table)).mappings().all()
             any_host.db.session.remove()
-            table.drop(any_host.db.engine)
+            any_host.drop_key_table(any_host.db.engine)
         assert whoami(any_host, token).status_code == 503
 
         with any_host.app.app_context():

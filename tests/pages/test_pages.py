@@ -846,7 +846,7 @@ class TestOutage:
     def test_missing_table(self, any_host: Host) -> None:
         client = any_host.client("ada")
         with any_host.app.app_context():
-            any_host.db.metadata.tables["orgkeys_key"].drop(any_host.db.engine)
+            any_host.drop_key_table(any_host.db.engine)
         response = client.get(LIST)
         assert response.status_code == 503
         assert response.headers["Retry-After"]

@@ -53,6 +53,8 @@ def test_the_ping_of_the_host_comes_before_the_look_up(
 ) -> None:
     host = new_host(any_database_url, config={"SQLALCHEMY_ENGINE_OPTIONS": {"pool_pre_ping": True}})
     token, _ = host.issue()
+    # The first use is written, by a loan of its own.
+    assert whoami(host, token) == 200
     pinged: list[Any] = []
     with host.app.app_context():
         dialect = host.db.engine.dialect

@@ -421,7 +421,7 @@ def test_missing_table_leaves_the_transaction_of_the_host_usable(
 
     token, _ = host.issue()
     with connection_of_another_process(host) as connection:
-        sa.inspect(host.orgkeys.ApiKey).local_table.drop(connection)
+        host.drop_key_table(connection)
         connection.commit()
     assert send(host, token, "/api/whoami").status_code == 503
     assert send(host, token, "/commits-unguarded").status_code == 200
