@@ -115,6 +115,40 @@ def test_one_response(telling_host: Host, log: pytest.LogCaptureFixture) -> None
     assert secret not in stored_in(host)
 
 
+def test_one_response_of_a_rotation(telling_host: Host, log: pytest.LogCaptureFixture) -> None:
+    """A new secret is in the body of its rotation alone, whichever page is opened after it."""
+    host = telling_host
+    client = host.client("ada")
+    old, key_id = host.issue()
+    key_page = f"{LIST}/{key_id}"
+    before = client.get(f"{key_page}/rotate")
+    form = {"overlap_hours": "24", "expires_in": "90", **form_fields(before.text)}
+    page = client.post(f"{key_page}/rotate", data=form)
+    token = shown_key(page.text)
+    secrets = [text.rpartition("_")[2] for text in (old, token)]
+    bare = host.client()
+    pages = ("", "/revoke", "/rotate", "/edit")
+    responses = [
+        client.post(f"{key_page}/rotate", data=form),
+        *(bare.get("/api/whoami", headers=bearer(each)) for each in (old, token)),
+        *(client.get(f"{key_page}{path}") for path in pages),
+        *(client.get(f"{LIST}{path}") for path in ("", "/new", "/activity")),
+        client.get(f"{LIST}/activity.csv", buffered=True),
+        client.post(f"{LIST}/check", data={**form_fields(before.text), "text": token}),
+        client.post(f"{key_page}/end-previous", data=form_fields(client.get(key_page).text)),
+        *(client.get(f"{key_page}{path}") for path in pages),
+        client.get("/tell"),
+    ]
+    assert [response.status_code for response in responses] == [303, *[200] * 11, 303, *[200] * 5]
+    assert said_in(page).count(secrets[1]) == 1
+    assert secrets[0] not in said_in(page)
+    for secret in secrets:
+        for response in (before, *responses):
+            assert secret not in said_in(response)
+        assert secret not in logged_in(log)
+        assert secret not in stored_in(host)
+
+
 def test_random_part_and_digest(any_host: Host) -> None:
     """Neither the secret without its checksum nor anything the pages tell is its digest."""
     token, _ = any_host.issue()

@@ -38,7 +38,9 @@ def german_page(open_page: OpenPage) -> Page:
 def test_a_small_screen(german_page: Page, site: Site) -> None:
     ids = issue_one_of_each(site.host)
     key_id = ids["Release"]
-    for path in ("?status=all", f"?revoked={ids['Old laptop']}", "/new", f"/{key_id}/revoke"):
+    steps = [f"/{key_id}{step}" for step in ("", "/revoke", "/rotate", "/edit")]
+    notice = f"?revoked={ids['Old laptop']}"
+    for path in ("?status=all", notice, "/new", "/activity", "/check", *steps):
         german_page.goto(KEYS + path)
         expect(german_page.locator("html")).to_have_attribute("lang", "de")
         assert sideways(german_page) <= 0, path
@@ -52,5 +54,5 @@ def test_what_the_script_says(german_page: Page) -> None:
     german_page.get_by_role("button", name="Schlüssel erstellen").click()
     german_page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     german_page.get_by_role("button", name="Kopieren", exact=True).click()
-    expect(german_page.get_by_role("status")).to_have_text("Kopiert")
+    expect(german_page.get_by_role("status")).to_have_text("Schlüssel kopiert.")
     assert sideways(german_page) <= 0

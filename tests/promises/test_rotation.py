@@ -291,7 +291,7 @@ def test_rotation_that_is_not_committed_holds_in_its_transaction(
 
 def test_secret_is_in_one_body_alone(any_host: Host, caplog: pytest.LogCaptureFixture) -> None:
     any_host.app.register_blueprint(holder.blueprint, url_prefix="/api/key")
-    old, _ = any_host.issue(may_rotate_itself=True)
+    old, key_id = any_host.issue(may_rotate_itself=True)
     client = any_host.client("ada")
     with caplog.at_level(logging.DEBUG):
         first = client.post("/api/key/rotate", headers=bearer(old))
@@ -301,10 +301,21 @@ def test_secret_is_in_one_body_alone(any_host: Host, caplog: pytest.LogCaptureFi
             client.get("/api/key", headers=bearer(new)),
             client.get("/api/whoami", headers=bearer(new)),
             client.post("/api/key/rotate", headers=bearer(old)),
-            client.get("/o/acme/api-keys?status=all"),
+            *(
+                client.get(f"/o/acme/api-keys{path}", buffered=True)
+                for path in (
+                    "?status=all",
+                    "/activity",
+                    "/activity.csv",
+                    f"/{key_id}",
+                    f"/{key_id}/revoke",
+                    f"/{key_id}/rotate",
+                )
+            ),
         ]
     assert first.get_data(as_text=True).count(secret) == 1
     assert secret not in str(first.headers)
+    assert [response.status_code for response in others] == [200, 200, 403, *[200] * 6]
     for response in others:
         assert secret not in response.get_data(as_text=True) + str(response.headers)
     assert secret not in caplog.text

@@ -2,6 +2,7 @@
 // script may render the page anew.
 const on = (target, type, listener) => target.addEventListener(type, listener);
 const find = (selector, start = document) => start.querySelector(selector);
+const findAll = (selector, start) => [...start.querySelectorAll(selector)];
 const root = () => find("[data-orgkeys]");
 
 const open = (dialog, closed) => {
@@ -10,7 +11,7 @@ const open = (dialog, closed) => {
   on(dialog, "close", () => closed(`${back.href}?#${back.dataset.orgkeysBack}`));
   dialog.removeAttribute("open");
   dialog.showModal();
-  prepare(dialog);
+  for (const fieldset of findAll("[data-orgkeys-scopes]", dialog)) count(fieldset);
 };
 
 // The last click wins. Busy after 200 ms; after 3 s the step's own page has to do.
@@ -41,48 +42,39 @@ const openStep = async (link) => {
 };
 
 // The scopes of a form: how many are chosen, all of a group, and a search.
-const boxesOf = (group) => [...group.querySelectorAll("[name=scopes]")];
+const boxesOf = (button) => findAll("[name=scopes]", button.closest("[role=group], fieldset"));
 const count = (fieldset) => {
-  const boxes = boxesOf(fieldset);
-  const status = find("[data-orgkeys-count]", fieldset);
-  if (status) {
-    const chosen = boxes.filter((box) => box.checked).length;
+  const chosen = findAll("[name=scopes]:checked", fieldset).length;
+  for (const status of findAll("[data-orgkeys-count]", fieldset)) {
     status.textContent = status.dataset.orgkeysCount.replace("{n}", chosen);
   }
-  for (const button of fieldset.querySelectorAll("[data-orgkeys-all]")) {
-    const group = button.closest("[role=group], fieldset");
-    const isFull = boxesOf(group).every((box) => box.checked);
-    button.textContent = isFull ? button.dataset.orgkeysNone : button.dataset.orgkeysAll;
+  for (const button of findAll("[data-orgkeys-all]", fieldset)) {
+    const isFull = boxesOf(button).every((box) => box.checked);
+    button.textContent = button.dataset[isFull ? "orgkeysNone" : "orgkeysAll"];
   }
 };
-const search = ({ value, form }) => {
-  const text = value.trim().toLowerCase();
-  for (const choice of form.querySelectorAll(".orgkeys-choice")) {
-    choice.hidden = !choice.textContent.toLowerCase().includes(text);
+const plain = (text) => text.trim().toLowerCase();
+const search = (fieldset, text) => {
+  for (const choice of findAll(".orgkeys-choice", fieldset)) {
+    choice.hidden = !plain(choice.textContent).includes(text);
   }
-  for (const group of form.querySelectorAll("[role=group]")) {
+  for (const group of findAll("[role=group]", fieldset)) {
     group.hidden = !find(".orgkeys-choice:not([hidden])", group);
     const details = find("details", group);
     if (details && text) details.open = true;
   }
 };
-const nameIsTaken = ({ value }) => [...document.querySelectorAll(".orgkeys-table tbody th a")]
-  .some((link) => link.textContent.toLowerCase() === value.trim().toLowerCase());
-const prepare = (dialog) => {
-  const fieldset = find("[data-orgkeys-scopes]", dialog);
-  if (fieldset) count(fieldset);
-};
 
 on(document, "click", (event) => {
-  const hit = (selector) => event.target.closest?.(`[data-orgkeys] ${selector}`);
   if (event.button || event.ctrlKey || event.metaKey || event.shiftKey) return;
+  const hit = (selector) => event.target.closest?.(`[data-orgkeys] ${selector}`);
   const link = hit("[data-orgkeys-opens]");
   const back = hit("dialog:modal [data-orgkeys-back]");
   const all = hit("[data-orgkeys-all]");
   if (link && !link.closest("dialog")) openStep(link);
   else if (back) back.closest("dialog").close();
   else if (all) {
-    const boxes = boxesOf(all.closest("[role=group], fieldset")).filter((box) => box.offsetParent);
+    const boxes = boxesOf(all).filter((box) => box.offsetParent);
     const checked = boxes.some((box) => !box.checked);
     for (const box of boxes) box.checked = checked;
     count(all.closest("[data-orgkeys-scopes]"));
@@ -90,13 +82,13 @@ on(document, "click", (event) => {
   event.preventDefault();
 });
 on(document, "input", ({ target }) => {
-  if (!target.closest?.("[data-orgkeys]")) return;
-  const fieldset = target.closest("[data-orgkeys-scopes]");
-  if (target.matches("[data-orgkeys-search]")) search(target);
+  const fieldset = target.closest?.("[data-orgkeys-scopes]");
+  if (fieldset && target.type === "search") search(fieldset, plain(target.value));
   else if (fieldset) count(fieldset);
-  if (target.id === "orgkeys-name") {
-    const taken = find("#orgkeys-name-taken");
-    if (taken) taken.hidden = !nameIsTaken(target);
+  const taken = target.id === "orgkeys-name" && find("#orgkeys-name-taken");
+  if (taken) {
+    const names = findAll(".orgkeys-table tbody th a", document);
+    taken.hidden = !names.some((link) => plain(link.textContent) === plain(target.value));
   }
 });
 on(document, "keydown", (event) => {
