@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING
@@ -28,6 +29,10 @@ _NO_KEY = Rejected(errors.MissingKey)
 """The outcome of every request without the header."""
 
 
+def _always() -> bool:
+    return True
+
+
 class Authenticator:
     """Decides about credentials for one app."""
 
@@ -45,9 +50,14 @@ class Authenticator:
         """Tell whether an ``Authorization`` value can hold a key of ours. Asks no database."""
         return f"{self.settings.prefix}_" in header
 
-    def authenticate(self, header: str | None) -> Accepted | Rejected:
+    def authenticate(
+        self, header: str | None, waits: Callable[[], bool] = _always
+    ) -> Accepted | Rejected:
         """Decide about an ``Authorization`` value, and keep the use of an accepted key to be
         written.
+
+        :param waits: tells whether a use that is due waits for a guard's note of it. If not, it is
+            written on the connection of the look-up, as that goes back.
 
         The raw text is in no local variable by the time the database is asked, for error trackers
         send those of every frame.
@@ -58,9 +68,11 @@ class Authenticator:
         del header
         if not isinstance(credential, tokens.Token):
             return Rejected(credential)
-        return self.authenticate_token(credential)
+        return self.authenticate_token(credential, waits)
 
-    def authenticate_token(self, token: tokens.Token) -> Accepted | Rejected:
+    def authenticate_token(
+        self, token: tokens.Token, waits: Callable[[], bool] = _always
+    ) -> Accepted | Rejected:
         """Decide about a key whose shape is right, as :meth:`authenticate` does."""
         try:
             with self.lookup.reader() as reader:
@@ -71,11 +83,14 @@ class Authenticator:
                 reason = self.reason_to_reject(stored, digest, now)
                 if stored is None or digest is None or reason is not None:
                     return Rejected(reason or errors.InvalidKey, token.id, now)
+                use = self._use(token, stored, digest, now)
+                is_kept = use is None or waits()
+                if use is not None and not is_kept:
+                    self.lookup.record(use)
         except DatabaseUnavailable as unavailable:
             logger.error("API keys cannot be checked: %s", unavailable)
             return Rejected(errors.Unavailable, token.id)
-        use = self._use(token, stored, digest, now)
-        if use is not None:
+        if use is not None and is_kept:
             self.lookup.record(use)
         return Accepted(
             token.id,

@@ -65,7 +65,9 @@ def outcome_of(state: AppState, carrier: Request) -> Accepted | Rejected:
     app = state.authenticator.app
     outcome = outcomes.get(app)
     if outcome is None:
-        outcome = state.authenticator.authenticate(carrier.environ.get("HTTP_AUTHORIZATION"))
+        outcome = state.authenticator.authenticate(
+            carrier.environ.get("HTTP_AUTHORIZATION"), partial(_waits_for_guard, state, carrier)
+        )
         outcomes[app] = outcome
         if isinstance(outcome, Accepted) and (
             outcome.has_use or signals.key_authenticated.receivers
@@ -83,14 +85,18 @@ def outcome_of(state: AppState, carrier: Request) -> Accepted | Rejected:
 def _note_accepted(state: AppState, carrier: Request, outcome: Accepted) -> None:
     app = state.authenticator.app
     if outcome.has_use:
-        view = app.view_functions.get(carrier.endpoint or "")
-        if state.recorder.is_on and leads_to_guard(view, carrier.method):
+        if _waits_for_guard(state, carrier):
             # The guard has it written, along with its own note; or somebody answers before.
             after_this_request(partial(_write_left_over, state))
         else:
             write_uses(state)
     if signals.key_authenticated.receivers:
         signals.key_authenticated.send(app, _async_wrapper=app.ensure_sync, key=outcome.key)
+
+
+def _waits_for_guard(state: AppState, carrier: Request) -> bool:
+    view = state.authenticator.app.view_functions.get(carrier.endpoint or "")
+    return state.recorder.is_on and leads_to_guard(view, carrier.method)
 
 
 def write_uses(state: AppState) -> None:
