@@ -15,6 +15,7 @@ from flask_orgkeys.authentication import authenticator as authenticator_module
 from flask_orgkeys.authentication import writes
 from flask_orgkeys.authentication.drivers import Driver
 
+from .. import databases
 from ..conftest import MakeHost
 from ..host import Host, bearer, with_wrong_secret
 from ..keys.test_rotation import WEEK, answer, end_previous, in_days, rotate
@@ -251,6 +252,15 @@ def test_late_note_marks_no_other_secret(
     assert key.last_used_at is not None
 
 
+of_shared_databases = pytest.mark.parametrize(
+    # Two apps have two databases in memory.
+    "any_database_url",
+    [name for name in databases.ALL if name != databases.SQLITE_MEMORY],
+    indirect=True,
+)
+
+
+@of_shared_databases
 @pytest.mark.parametrize("new_is_first", [True, False])
 def test_new_pepper_replaces_each_digest_in_its_own_column(
     new_host: MakeHost, any_database_url: str, new_is_first: bool
@@ -269,6 +279,7 @@ def test_new_pepper_replaces_each_digest_in_its_own_column(
         assert [answer(sibling, token) for token in (new, old)] == [200, 200]
 
 
+@of_shared_databases
 def test_late_pepper_upgrade_overwrites_no_newer_digest(
     any_host: Host, monkeypatch: pytest.MonkeyPatch
 ) -> None:

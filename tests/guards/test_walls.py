@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -45,15 +46,27 @@ class TestPages:
             page = client.get(ACME, query_string=query, follow_redirects=True)
             assert "of beta" not in listed_names(page.text)
 
-    @pytest.mark.parametrize("notice", ["existing", "revoked"])
-    def test_notice(self, walled: Host, notice: str) -> None:
+    def test_notice_of_a_revocation(self, walled: Host) -> None:
         """The list tells the name of a key that its URL names, if it is one of its own."""
         _, key_id = walled.issue("beta", name="of beta")
         walled.revoke(key_id, "beta")
         client = walled.client("ada")
-        assert "of beta" in client.get(BETA, query_string={notice: key_id}).text
-        foreign = client.get(ACME, query_string={notice: key_id})
-        absent = client.get(ACME, query_string={notice: ABSENT})
+        assert "of beta" in client.get(BETA, query_string={"revoked": key_id}).text
+        foreign = client.get(ACME, query_string={"revoked": key_id})
+        absent = client.get(ACME, query_string={"revoked": ABSENT})
+        assert foreign.data == absent.data
+
+    def test_notice_of_a_form_sent_twice(self, walled: Host) -> None:
+        client = walled.client("ada")
+        form = {"name": "of beta", "scopes": "project:deploy", "expires_in": "90", "nonce": "n"}
+        assert client.post(BETA, data=form).status_code == 200
+        again = client.post(BETA, data=form).location
+        query = urlsplit(again).query
+        (key,) = walled.keys()
+        assert "already exists" in client.get(again).text
+        foreign = client.get(f"{ACME}?{query}")
+        absent = client.get(f"{ACME}?{query.replace(key.id, ABSENT)}")
+        assert "already exists" not in foreign.text
         assert foreign.data == absent.data
 
     def test_form_of_another(self, walled: Host) -> None:
@@ -93,7 +106,12 @@ class TestPython:
             with pytest.raises(errors.KeyNotFound):
                 walled.orgkeys.revoke_key(acme, key_id)
 
-    @pytest.mark.parametrize("organization_id", [None, 0, -1, 10**6])
+    def test_an_organisation_that_is_none(self, walled: Host) -> None:
+        _, key_id = walled.issue()
+        with walled.app.app_context(), pytest.raises(ValueError, match="organization_id"):
+            walled.orgkeys.get_key(None, key_id)
+
+    @pytest.mark.parametrize("organization_id", [0, -1, 10**6])
     def test_no_organisation(self, walled: Host, organization_id: Any) -> None:
         _, key_id = walled.issue()
         with walled.app.app_context():
