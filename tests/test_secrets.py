@@ -232,7 +232,8 @@ class TestFailures:
         for event in ("before_cursor_execute", "after_cursor_execute", "commit"):
             sa.event.listen(engine, event, step)
         status = 500
-        while status == 500:
+        # 503 if it was a statement of the host's loader.
+        while status in (500, 503):
             ran, failing = 0, failing + 1
             told = ""
             try:
@@ -245,7 +246,7 @@ class TestFailures:
             else:
                 status = response.status_code
                 told = said_in(response)
-            if status == 500:
+            if status in (500, 503):
                 assert not any(secret in told for secret in generated)
         assert ran < failing
         assert failing > 10

@@ -74,13 +74,14 @@ class Reader:
         """
         try:
             return self._find(key_id)
-        except self._errors as error:
-            if not self._is_stale(error):
-                raise self._unavailable(error) from error
+        except self._failures as error:
+            reason = _reason_of(error)
+            if not self._is_stale(reason):
+                raise self._unavailable(reason) from error
         try:
             return self._find(key_id)
-        except self._errors as error:
-            raise self._unavailable(error) from error
+        except self._failures as error:
+            raise self._unavailable(_reason_of(error)) from error
 
     def write(self, uses: PendingUses) -> None:
         """Have uses written, if that neither disturbs the host's transaction nor waits: on the
@@ -170,6 +171,10 @@ class Reader:
         # Not all of OSError: a deadline of the host's may raise a TimeoutError.
         return (sa.exc.SQLAlchemyError, self._engine.dialect.loaded_dbapi.Error, ConnectionError)
 
+    @property
+    def _failures(self) -> tuple[type[BaseException], ...]:
+        return (BrokenConnection, *self._errors)
+
     def _is_stale(self, error: BaseException) -> bool:
         """Tell whether a borrowed connection was dead already; if so, take it out of the pool, and
         all that were opened with it.
@@ -196,6 +201,13 @@ class Reader:
         if self._table is not None and self._table.driver.is_table_missing(cause):
             reason += "; a table or column of flask-orgkeys is missing: run 'flask db upgrade'"
         return DatabaseUnavailable(reason)
+
+
+def _reason_of(error: BaseException) -> BaseException:
+    """Return the driver's error that left a connection broken, or any other error as it is."""
+    if isinstance(error, BrokenConnection) and error.__cause__ is not None:
+        return error.__cause__
+    return error
 
 
 class Lookup:

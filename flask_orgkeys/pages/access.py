@@ -78,7 +78,8 @@ def for_administrators(view: View) -> View:
             abort(404)
         if any(_holds_secret(text) for pair in request.args.items(multi=True) for text in pair):
             # Before anything makes another URL of it, like that of the sign-in page.
-            return redirect(url_of_page("index", mount, **query_of_request()), 303)
+            query = {name: value for name, value in query_of_request().items() if value}
+            return redirect(url_of_page("index", mount, **query), 303)
         if not _is_signed_in():
             return current_app.login_manager.unauthorized()  # type: ignore[attr-defined]
         organization = administered_organization(mount[state.settings.org_arg])
