@@ -101,7 +101,7 @@ class LifetimeForm(PageForm):
     def __init__(self, settings: Settings, now: datetime) -> None:
         super().__init__()
         self.now = now
-        self.allows_no_expiry = settings.allow_no_expiry
+        self.allows_no_expiry: bool = settings.allow_no_expiry
         self._default_days = settings.default_expiry_days
         self.expires_in.choices = [*_lifetimes(settings, now)]
         if not self.is_submitted():
@@ -142,7 +142,7 @@ class CreateKeyForm(NamedKeyForm, LifetimeForm):
         :param like: a key whose scopes, note and lifetime the form begins with.
         """
         super().__init__(settings, now)
-        self.name_is_taken = False
+        self.name_is_taken: bool = False
         self.scopes.choices = [
             (scope, str(description)) for scope, description in settings.scopes.items()
         ]
