@@ -60,7 +60,7 @@ class TestWheel:
             "translations": (
                 r"flask_orgkeys/pages/translations/(\w+/LC_MESSAGES/)?orgkeys\.(pot|po|mo)"
             ),
-            "static files": r"flask_orgkeys/pages/static/orgkeys\.(css|js)",
+            "static files": r"flask_orgkeys/pages/static/orgkeys(-early)?\.(css|js)",
             "types": r"flask_orgkeys/py\.typed",
             "metadata": r"flask_orgkeys-[\w.]+\.dist-info/.+",
         }
