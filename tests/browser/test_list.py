@@ -51,7 +51,7 @@ class TestAnEmptyList:
         expect(empty).to_contain_text("CI pipeline")
         expect(create_link(page)).to_have_count(1)
         expect(page.get_by_role("table")).to_have_count(0)
-        expect(page.locator(".orgkeys").get_by_role("link")).to_have_count(1)
+        expect(empty.get_by_role("link")).to_have_count(1)
 
     def test_where_all_are_revoked(self, site: Site, page: Page) -> None:
         site.host.revoke(site.host.issue(name="Old laptop")[1])
