@@ -13,6 +13,7 @@ from werkzeug.test import TestResponse
 
 from flask_orgkeys import holder
 
+from . import databases
 from .authentication.test_rotated_secrets import change
 from .conftest import MakeHost
 from .host import Host, bearer
@@ -195,10 +196,11 @@ def test_secret_before_ended(on_sqlite: Host) -> None:
 
 
 @pytest.mark.parametrize("is_recovery", [False, True])
+@pytest.mark.parametrize(
+    "any_database_url", [databases.SQLITE_FILE, *databases.SERVERS], indirect=True
+)
 def test_two_at_once(mounted: Host, is_recovery: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Both are authenticated before one of them rotates."""
-    if mounted.app.config["SQLALCHEMY_DATABASE_URI"] == "sqlite://":
-        pytest.skip("one connection for all")
     token, _ = mounted.issue(may_rotate_itself=True)
     if is_recovery:
         assert rotate(mounted, token).status_code == 200

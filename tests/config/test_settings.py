@@ -73,6 +73,7 @@ class TestOptions:
             expiry_header=True,
             content_security_policy=PAGES_POLICY,
             expires_soon=timedelta(days=14),
+            longest_notice=timedelta(days=30),
             problem_details="host",
             base_template="orgkeys/base.html",
             org_arg="org_slug",

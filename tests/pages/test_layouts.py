@@ -6,6 +6,7 @@ import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import flask
 import jinja2
 import pytest
 import sqlalchemy as sa
@@ -118,18 +119,14 @@ class TestNames:
             return ""
 
         host.app.jinja_env.globals["note"] = note
-        before = set(host.app.jinja_env.globals)
-        layout = "{% set theirs = 1 %}{{ note() }}" + LAYOUT
-        see_everything(with_layout(host, layout=layout))
+        with_layout(host, layout="{% set theirs = 1 %}{{ note() }}" + LAYOUT)
+        with host.app.test_request_context():
+            flask.render_template("layout.html")
+        of_the_host = set(seen)
+        see_everything(host)
 
-        assert {name for name in seen - before if not name.startswith("orgkeys_")} == {
-            "organization",
-            "theirs",
-            "current_user",
-            "request",
-            "session",
-            "g",
-        } - before
+        ours = {name for name in seen - of_the_host if not name.startswith("orgkeys_")}
+        assert ours == {"organization"}
 
 
 class TestBody:
