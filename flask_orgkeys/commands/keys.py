@@ -17,7 +17,7 @@ from ..keys.document import document, use_document
 from ..keys.events import Actor
 from ..keys.models import ACTIVE, ApiKey, KeyUse
 from ..keys.redaction import public_id
-from ..keys.selection import CURRENT, STATUSES
+from ..keys.selection import CURRENT, EXPIRIES, STATUSES, USES
 from ..keys.store import IssuedKey
 from ..management import management
 from ..state import AppState, state_of
@@ -36,6 +36,7 @@ expires_in: Callable[[Command], Command] = click.option(
     "--scope", "scopes", multiple=True, required=True, help="A scope of the key; repeatable."
 )
 @expires_in
+@click.option("--note", help="A note for the people who manage the key.")
 @click.option("--may-rotate-itself", is_flag=True, help="Let the key replace its own secret.")
 @output
 @by
@@ -45,6 +46,7 @@ def create(
     name: str,
     scopes: tuple[str, ...],
     expires_in: str | None,
+    note: str | None,
     output: Path | None,
     may_rotate_itself: bool,
     by: str | None,
@@ -70,6 +72,7 @@ def create(
             scopes=scopes,
             expires_at=expires_at,
             actor=Actor.of(actor),
+            note=note,
             may_rotate_itself=may_rotate_itself,
             token=token,
             now=now,
@@ -97,16 +100,22 @@ def issued_text(issued: IssuedKey, state: AppState, as_json: bool) -> str:
     type=click.Choice(STATUSES),
     help=f"[default: {CURRENT}; with --expiring-within: {ACTIVE}]",
 )
+@click.option("--search", metavar="TEXT", help="Only keys with TEXT in the name, or id TEXT….")
 @click.option("--scope", metavar="SCOPE", help="Only keys with SCOPE.")
 @click.option("--created-by", metavar="WHO", help="Only keys that WHO created.")
+@click.option("--use", type=click.Choice(USES), help="As the page's filters by use.")
+@click.option("--expires", type=click.Choice(EXPIRIES), help="As the page's filters by expiry.")
 @click.option("--unused-for", type=DAYS, metavar="DAYS", help="Only keys not used for DAYS.")
 @click.option("--expiring-within", type=DAYS, metavar="DAYS", help="Only keys that expire in DAYS.")
 @as_json
 def list_(
     organization: str,
     status: str | None,
+    search: str | None,
     scope: str | None,
     created_by: str | None,
+    use: str | None,
+    expires: str | None,
     unused_for: int | None,
     expiring_within: int | None,
     as_json: bool,
@@ -117,15 +126,18 @@ def list_(
     since its creation.
     """
     state, now = state_of(), datetime.now(UTC)
-    if unused_for is not None and state.settings.last_used_step is None:
+    if (unused_for is not None or use is not None) and state.settings.last_used_step is None:
         raise click.UsageError("ORGKEYS_LAST_USED_SECONDS is None: last uses are not kept.")
     organization_id = organization_id_of(state, organization)
     try:
         keys = management.list_keys(
             organization_id,
             status=status or (CURRENT if expiring_within is None else ACTIVE),
+            search=search or "",
             scope=scope,
             created_by=created_by,
+            use=use,
+            expires=expires,
             unused_since=None if unused_for is None else now - timedelta(unused_for),
             expires_before=None if expiring_within is None else now + timedelta(expiring_within),
         )
@@ -134,7 +146,7 @@ def list_(
     if as_json:
         print_json([document(key, state.settings) for key in keys])
     else:
-        _print_list(keys, now)
+        _print_list(keys, state, now)
 
 
 @commands.command("show")
@@ -200,11 +212,22 @@ def revoke(
 
 def print_key(key: ApiKey, state: AppState) -> None:
     """Print a key's values, one a line."""
+    names = state.host.names_of([key.created_by, key.revoked_by])
     for name, value in document(key, state.settings).items():
         text = " ".join(value) if isinstance(value, list) else value
-        if name.endswith("_at") or (name.endswith("_until") and text is not None):
+        if name == "last_used_at":
+            text = _last_used(key, state)
+        elif name.endswith("_at") or (name.endswith("_until") and text is not None):
             text = minute(getattr(key, name))
+        elif name.endswith("_by") and names.get(value, value) != value:
+            text = f"{value} ({names[value]})"
         click.echo(f"{name:<17}  {'-' if text is None else text}")
+
+
+def _last_used(key: ApiKey, state: AppState) -> str:
+    if state.settings.last_used_step is None:
+        return "not recorded"
+    return minute(key.last_used_at)
 
 
 def _print_uses(uses: Sequence[KeyUse]) -> None:
@@ -226,14 +249,17 @@ def _print_uses(uses: Sequence[KeyUse]) -> None:
     print_table(rows)
 
 
-def _print_list(keys: Sequence[ApiKey], now: datetime) -> None:
-    rows = [("ID", "STATUS", "LAST USED", "EXPIRES", "SCOPES", "NAME")]
+def _print_list(keys: Sequence[ApiKey], state: AppState, now: datetime) -> None:
+    names = state.host.names_of(key.created_by for key in keys)
+    rows = [("ID", "STATUS", "LAST USED", "EXPIRES", "CREATED", "BY", "SCOPES", "NAME")]
     rows += [
         (
             key.id,
             key.status(now),
-            minute(key.last_used_at),
+            _last_used(key, state),
             minute(key.expires_at),
+            minute(key.created_at),
+            "-" if key.created_by is None else names[key.created_by],
             " ".join(key.scopes),
             key.name,
         )
@@ -249,7 +275,7 @@ def _revoke_one(
     key = key_of(state, organization, organization_id, key_id)
     key_id = key.id
     if not yes:
-        last_used = f"last used {minute(key.last_used_at)}"
+        last_used = f"last used {_last_used(key, state)}"
         click.confirm(f"Revoke {key.name!r}, {last_used}?", abort=True, err=True)
     revoked = commit(lambda: management.revoke_key(organization_id, key_id, revoked_by=actor))
     click.echo(f"{'Revoked' if revoked else 'Was revoked already:'} {key_id}", err=True)

@@ -15,6 +15,7 @@ def document(key: ApiKey, settings: Settings) -> dict[str, Any]:
     return {
         "id": key.id,
         "name": key.name,
+        "note": key.note,
         "start": tokens.start_of(settings.prefix, key.id),
         "scopes": list(key.scopes),
         "status": key.status(datetime.now(UTC)),

@@ -274,11 +274,13 @@ class TestList:
         assert result.exit_code == 0
         assert result.stderr == ""
         header, *lines = result.stdout.splitlines()
-        assert header.split() == ["ID", "STATUS", "LAST", "USED", "EXPIRES", "SCOPES", "NAME"]
+        columns = ["ID", "STATUS", "LAST USED", "EXPIRES", "CREATED", "BY", "SCOPES", "NAME"]
+        assert re.split(r"  +", header) == columns
+        today, tomorrow = "2026-01-01 12:00Z", "2026-01-02 12:00Z"
         rows = {line.split()[0]: re.split(r"  +", line)[1:] for line in lines}
         assert rows == {
-            first: ["active", "never", "2026-01-02 12:00Z", "project:deploy", "first"],
-            second: ["active", "2026-01-01 12:00Z", "never", " ".join(SCOPES), "second"],
+            first: ["active", "never", tomorrow, today, "-", "project:deploy", "first"],
+            second: ["active", today, "never", today, "-", " ".join(SCOPES), "second"],
         }
         assert token.rpartition("_")[2] not in result.output
 
@@ -299,9 +301,56 @@ class TestList:
         lines = run(host, "list", "acme", *arguments).stdout.splitlines()[1:]
         assert sorted(line.split()[-1] for line in lines) == names
 
+    @pytest.mark.parametrize(
+        ("arguments", "names"),
+        [
+            (("--use", "never"), ["lasting", "new", "soon"]),
+            (("--use", "unused"), ["lasting"]),
+            (("--expires", "soon"), ["soon"]),
+            (("--expires", "never"), ["lasting", "used"]),
+            (("--search", "S"), ["lasting", "soon", "used"]),
+            (("--search", "S", "--use", "never", "--expires", "never"), ["lasting"]),
+        ],
+        ids=" ".join,
+    )
+    def test_filters_of_the_page(
+        self, host: Host, arguments: tuple[str, ...], names: list[str]
+    ) -> None:
+        now = datetime.now(UTC)
+        with time_machine.travel(now - timedelta(days=31)):
+            host.issue(name="lasting")
+        host.issue(name="new", expires_at=now + timedelta(days=30))
+        host.issue(name="soon", expires_at=now + timedelta(days=3))
+        host.client().get("/api/whoami", headers=bearer(host.issue(name="used")[0]))
+        lines = run(host, "list", "acme", *arguments).stdout.splitlines()[1:]
+        assert sorted(line.split()[-1] for line in lines) == names
+
+    def test_uses_are_not_recorded(self, new_host: MakeHost) -> None:
+        host = new_host(config={"ORGKEYS_LAST_USED_SECONDS": None})
+        _, key_id = host.issue()
+        listed = run(host, "list", "acme").stdout.splitlines()[1]
+        assert re.split(r"  +", listed)[2] == "not recorded"
+        assert re.search("last_used_at +not recorded", run(host, "show", "acme", key_id).stdout)
+        asked = run(host, "revoke", "acme", key_id, input="n").output
+        assert "last used not recorded" in asked
+        refused = run(host, "list", "acme", "--use", "never")
+        assert refused.exit_code == 2
+        assert "ORGKEYS_LAST_USED_SECONDS is None" in refused.stderr
+
+    def test_names_of_actors(self, host: Host) -> None:
+        """As the host's namer has them; ``show`` tells the recorded text, too."""
+        _, key_id = host.issue(created_by="3")
+        run(host, "revoke", "acme", key_id, "--yes", "--by", "gone")
+        host.orgkeys.actor_namer(lambda actors: {"3": "Ada Lovelace"})
+        listed = run(host, "list", "acme", "--status", "all").stdout.splitlines()[1]
+        assert re.split(r"  +", listed)[5] == "Ada Lovelace"
+        shown = run(host, "show", "acme", key_id).stdout
+        assert re.search(r"created_by +3 \(Ada Lovelace\)", shown)
+        assert re.search(r"revoked_by +gone$", shown, re.MULTILINE)
+
     def test_none(self, host: Host) -> None:
         assert run(host, "list", "acme").stdout.splitlines() == [
-            "ID  STATUS  LAST USED  EXPIRES  SCOPES  NAME"
+            "ID  STATUS  LAST USED  EXPIRES  CREATED  BY  SCOPES  NAME"
         ]
 
 
