@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from flask import Flask
 from flask_sqlalchemy import SQLAlchemy
 
-from flask_orgkeys import OrgKeys, require_scope
+from flask_orgkeys import OrgKeys, current_organization, require_scope
 
 from . import keys, naive, raw
 
@@ -50,10 +50,9 @@ def make_app(kind: str, database_url: str) -> Flask:
     find_organization = _organization_loader(db)
     db.init_app(app)
     guard = _guard_of(kind, app, db, find_organization)
-    # flask-orgkeys loads the organisation of the URL to compare it with the key's; where it does
-    # not, the view does, for a host needs it anyway.
-    loads_itself = kind != ORGKEYS
-    _add_views(app, guard, find_organization if loads_itself else None)
+    # A host needs the organisation anyway. The guard of flask-orgkeys loads it for the wall.
+    of_guard = (lambda _slug: current_organization) if kind == ORGKEYS else None
+    _add_views(app, guard, of_guard or find_organization)
     _made.append(app)
     return app
 
@@ -94,7 +93,7 @@ def _guard_of(
     return naive.make_guard(db) if kind == NAIVE else lambda view: view
 
 
-def _add_views(app: Flask, guard: Guard, find_organization: Callable[[str], Any] | None) -> None:
+def _add_views(app: Flask, guard: Guard, find_organization: Callable[[str], Any]) -> None:
     @app.get(OPEN)
     def open_view() -> str:
         return "done"
@@ -107,6 +106,5 @@ def _add_views(app: Flask, guard: Guard, find_organization: Callable[[str], Any]
     @app.get(f"/o/<org_slug>{GUARDED}")
     @guard
     def view_in_organization(org_slug: str) -> str:
-        if find_organization is not None:
-            find_organization(org_slug)
-        return "done"
+        name: str = find_organization(org_slug).name
+        return name

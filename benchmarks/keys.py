@@ -15,9 +15,11 @@ SCOPE = "project:deploy"
 OTHER_SCOPE = "app:publish"
 ORGANIZATIONS = 100
 
+ACTIVE = 500
 REVOKED = 500
 LIMITED = 500
 STALE = 5_000
+UNSEEN = 5_000
 _UNKNOWN_FROM = 100_000_000
 
 
@@ -26,7 +28,7 @@ class KeySet:
     """The keys of one database, by number.
 
     :param size: valid keys of a fresh last use. Behind them come some revoked, some that lack the
-        scope, and some that were never used.
+        scope, some that were never used, and some more valid ones.
     """
 
     size: int
@@ -34,6 +36,12 @@ class KeySet:
     @property
     def valid(self) -> range:
         return range(self.size)
+
+    @property
+    def active(self) -> range:
+        """The valid keys that are in use: some from everywhere in the table."""
+        # An odd step leads through every organisation.
+        return self.valid[:: self.size // ACTIVE | 1]
 
     @property
     def revoked(self) -> range:
@@ -49,12 +57,17 @@ class KeySet:
         return range(self.limited.stop, self.limited.stop + STALE)
 
     @property
+    def unseen(self) -> range:
+        """Valid keys of a fresh last use, for a first use in a process."""
+        return range(self.stale.stop, self.stale.stop + UNSEEN)
+
+    @property
     def unknown(self) -> range:
         return range(_UNKNOWN_FROM, _UNKNOWN_FROM + self.size)
 
     def rows(self, now: datetime) -> Iterator[dict[str, Any]]:
         """Give every row of the table of keys."""
-        for number in range(self.stale.stop):
+        for number in range(self.unseen.stop):
             token = token_of(number)
             yield {
                 "id": token.id,

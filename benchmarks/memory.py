@@ -12,7 +12,7 @@ from pathlib import Path
 from . import apps
 from .databases import Database
 from .keys import KeySet
-from .subjects import Label
+from .subjects import EVERY, Label
 from .work import work_of
 
 SECONDS_AT_MOST = 600
@@ -48,7 +48,7 @@ def main(arguments: Sequence[str]) -> None:
     """Serve the requests, and print the resident bytes after a tenth and at the end."""
     kind, url, size, requests = arguments
     database = Database(kind, url, KeySet(int(size)))
-    prepare = work_of(Label(apps.ORGKEYS, apps.GUARDED), database)
+    prepare = work_of(Label(apps.ORGKEYS, apps.GUARDED, keys=EVERY), database)
     early = int(requests) // 10
     for count in (early, int(requests) - early):
         for _ in range(count // BLOCK):

@@ -88,7 +88,7 @@ def _request(route: str, case: str, keys: str) -> str:
     if route == apps.OPEN:
         words.append("unguarded route")
     elif route != apps.GUARDED:
-        words.append("with `<org_slug>`")
+        words.append("with the organisation, by `current_organization`")
     return ", ".join(words)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.client
 import json
-import random
 import shutil
 import socket
 import subprocess
@@ -21,7 +20,7 @@ from .databases import Database
 WRK = "wrk"
 WORKERS = 2
 CONNECTIONS = 8
-TOKENS = 5_000
+WARM_UP_SECONDS = 3
 
 _ROOT = Path(__file__).parent.parent
 _SCRIPT = """
@@ -77,7 +76,7 @@ def measure(
     with ExitStack() as stack:
         ports = {kind: stack.enter_context(_serving(kind, database)) for kind in kinds}
         for kind in kinds:
-            _load(ports[kind], script, 1)
+            _load(ports[kind], script, WARM_UP_SECONDS)
         for number in range(1, rounds + 1):
             for kind in (*kinds, *reversed(kinds)):
                 loads[kind].append(_load(ports[kind], script, seconds))
@@ -86,10 +85,8 @@ def measure(
 
 
 def _write_script(database: Database, directory: Path) -> Path:
-    chance = random.Random(database.url)
-    numbers = chance.choices(database.keys.valid, k=TOKENS)
     tokens = directory / "tokens.txt"
-    tokens.write_text("".join(f"{keys.token_of(number)}\n" for number in numbers))
+    tokens.write_text("".join(f"{keys.token_of(number)}\n" for number in database.keys.active))
     script = directory / "load.lua"
     script.write_text(_SCRIPT % tokens)
     return script

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
@@ -18,6 +18,8 @@ from .keys import KeySet
 
 RANDOM = "random"
 HOT = "hot"
+EVERY = "every"
+"""Random keys of the whole database; :data:`RANDOM` ones are of those in use."""
 
 VALID = "valid"
 NO_HEADER = "no header"
@@ -28,6 +30,7 @@ WRONG_SECRET = "wrong secret"
 REVOKED = "revoked"
 MISSING_SCOPE = "missing scope"
 TOUCHING = "valid, last use is due"
+FIRST_USE = "first use of an endpoint"
 
 IN_ORGANIZATION = "/o/<org_slug>" + apps.GUARDED
 
@@ -62,7 +65,7 @@ class Label:
     @property
     def writes(self) -> bool:
         """Tell whether each request writes."""
-        return self.app == apps.NAIVE or self.case == TOUCHING
+        return self.app == apps.NAIVE or self.case in WRITING
 
 
 @dataclass(frozen=True)
@@ -131,7 +134,7 @@ def _foreign_token(_number: int) -> str:
 
 _CREDENTIALS: dict[str, tuple[str, Callable[[int], str | None], str]] = {
     # case: (which keys, what of one is presented, how a guarded view answers)
-    VALID: ("valid", _key, "200"),
+    VALID: ("active", _key, "200"),
     NO_HEADER: ("valid", _nothing, "401"),
     FOREIGN: ("valid", _foreign_token, "401"),
     BAD_CHECKSUM: ("valid", keys.with_bad_checksum, "401"),
@@ -140,7 +143,14 @@ _CREDENTIALS: dict[str, tuple[str, Callable[[int], str | None], str]] = {
     REVOKED: ("revoked", _key, "401"),
     MISSING_SCOPE: ("limited", _key, "403"),
     TOUCHING: ("stale", _key, "200"),
+    FIRST_USE: ("unseen", _key, "200"),
 }
+
+WRITING = (TOUCHING, FIRST_USE)
+"""The cases in which each request writes, so that each key is presented once."""
+
+RECORDED = (VALID, REVOKED, MISSING_SCOPE)
+"""The cases in which the first use of each key by a process writes, and no further one for long."""
 
 CASES = (NO_HEADER, FOREIGN, BAD_CHECKSUM, UNKNOWN, WRONG_SECRET, REVOKED, MISSING_SCOPE)
 
@@ -148,7 +158,7 @@ CASES = (NO_HEADER, FOREIGN, BAD_CHECKSUM, UNKNOWN, WRONG_SECRET, REVOKED, MISSI
 def requests(app: Flask, label: Label, key_set: KeySet) -> Requests:
     """Return the requests of a label."""
     which, credential, status = _CREDENTIALS[label.case]
-    numbers: range = getattr(key_set, which)
+    numbers: range = key_set.valid if label.keys == EVERY else getattr(key_set, which)
     if label.route == apps.OPEN or label.app == apps.BARE:
         status = "200"
     return Requests(app, _environs(label, numbers, credential), status)
@@ -158,23 +168,27 @@ def _environs(
     label: Label, numbers: range, credential: Callable[[int], str | None]
 ) -> Iterator[Environ]:
     for number in _pick(label, numbers):
-        path = label.route
-        if path == IN_ORGANIZATION:
-            path = apps.organization_path(keys.organization_of(number))
-        environ = {**_TEMPLATE, "PATH_INFO": path, "REQUEST_URI": path, "RAW_URI": path}
-        token = credential(number)
-        if token is not None:
-            environ["HTTP_AUTHORIZATION"] = f"Bearer {token}"
-        yield environ
+        yield _environ(label, number, credential)
+
+
+def _environ(label: Label, number: int, credential: Callable[[int], str | None]) -> Environ:
+    path = label.route
+    if path == IN_ORGANIZATION:
+        path = apps.organization_path(keys.organization_of(number))
+    environ = {**_TEMPLATE, "PATH_INFO": path, "REQUEST_URI": path, "RAW_URI": path}
+    token = credential(number)
+    if token is not None:
+        environ["HTTP_AUTHORIZATION"] = f"Bearer {token}"
+    return environ
 
 
 def _pick(label: Label, numbers: range) -> Iterator[int]:
     chance = random.Random(repr(label))
     hot = chance.choice(numbers)
     while True:
-        if label.case == TOUCHING:
+        if label.case in WRITING:
             yield from numbers
-            raise RuntimeError("every key that was never used has been used")
+            raise RuntimeError(f"{label.case}: every key has been used")
         yield hot if label.keys == HOT else chance.choice(numbers)
 
 
@@ -186,7 +200,7 @@ def of_apps(databases: Sequence[Database], copies: Sequence[Database]) -> list[S
     """
     app_of = cache(apps.make_app)
     found = [
-        Subject(label, requests(app, label, database.keys).prepare, weight)
+        Subject(label, _seen_requests(app, label, database.keys).prepare, weight)
         for database, copy in zip(databases, copies, strict=True)
         for label, weight in _labels(database.keys.size, database is databases[0])
         for app in [app_of(label.app, (copy if label.writes else database).url)]
@@ -194,6 +208,16 @@ def of_apps(databases: Sequence[Database], copies: Sequence[Database]) -> list[S
     # Those that write, and leave the database busy, at the end, from where the run turns back.
     order = (apps.BARE, apps.ORGKEYS, apps.RAW, apps.NAIVE)
     return sorted(found, key=lambda subject: order.index(subject.label.app))
+
+
+def _seen_requests(app: Flask, label: Label, key_set: KeySet) -> Requests:
+    """Return the requests of a label, once this process has seen each of its keys on the route."""
+    made = requests(app, label, key_set)
+    if label.app == apps.ORGKEYS and label.case in RECORDED and label.route != apps.OPEN:
+        which, credential, _ = _CREDENTIALS[label.case]
+        every = [_environ(label, number, credential) for number in getattr(key_set, which)]
+        replace(made, environs=iter(every)).prepare(len(every))()
+    return made
 
 
 def of_yardstick(database: Database) -> list[Subject]:
@@ -235,5 +259,5 @@ def _further_labels(size: int) -> list[tuple[Label, float]]:
         (Label(apps.ORGKEYS, apps.OPEN, case, RANDOM, size), 1.0)
         for case in (NO_HEADER, FOREIGN, BAD_CHECKSUM, UNKNOWN, WRONG_SECRET, VALID)
     ]
-    touching = (Label(apps.ORGKEYS, apps.GUARDED, TOUCHING, RANDOM, size), 0.1)
-    return [*bare, *refused, *on_open_route, touching]
+    writing = [(Label(apps.ORGKEYS, apps.GUARDED, case, RANDOM, size), 0.1) for case in WRITING]
+    return [*bare, *refused, *on_open_route, *writing]

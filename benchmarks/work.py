@@ -56,7 +56,8 @@ def _driver_work(app: Flask) -> Callable[[], object]:
     mark = "?" if engine.dialect.name == "sqlite" else "%s"
     statement = (
         "SELECT id, organization_id, name, scopes, digest, created_by, created_at, expires_at, "
-        f"last_used_at, revoked_at FROM orgkeys_key WHERE id = {mark}"
+        f"last_used_at, revoked_at, previous_digest, previous_until, previous_used_at, "
+        f"rotated_at, confirmed_at FROM orgkeys_key WHERE id = {mark}"
     )
     key_id = keys.token_of(0).id
 
