@@ -79,10 +79,11 @@ class KeyTable:
 
     def __init__(self, models: Models, engine: Engine) -> None:
         self.driver: Driver = driver_of(engine.dialect)
-        self._compile(models, engine.dialect)
+        self._compile(models, engine)
 
-    def _compile(self, models: Models, dialect: Dialect) -> None:
+    def _compile(self, models: Models, engine: Engine) -> None:
         key = models.key_table.c
+        dialect = engine.dialect
         unconfirmed_since = sa.case((key.confirmed_at.is_(None), key.rotated_at))
         computed: dict[str, sa.ColumnElement[Any]] = {
             "unconfirmed_since": unconfirmed_since.label("unconfirmed_since")
@@ -98,12 +99,10 @@ class KeyTable:
             (index, process) for index, (_, process) in enumerate(columns) if process is not None
         ]
         selected = [column for column, _ in columns]
-        select = Statement(sa.select(*selected).where(key.id == key_id), dialect)
+        select = Statement(sa.select(*selected).where(key.id == key_id), engine)
         self._sql, parameters = select.call({"key_id": ""})
         within = sa.select(*selected, sa.literal_column(self.driver.sees_past))
-        self._sql_within, _ = Statement(within.where(key.id == key_id), dialect).call(
-            {"key_id": ""}
-        )
+        self._sql_within, _ = Statement(within.where(key.id == key_id), engine).call({"key_id": ""})
         self._is_positional = isinstance(parameters, tuple)
 
     def read_apart(
