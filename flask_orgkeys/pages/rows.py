@@ -45,6 +45,8 @@ class RotationRow:
     """Both secrets of a key, while both live.
 
     :param confirmed: the first use of the new one.
+    :param records_uses: whether the uses of the old one are recorded. The first one of the new one
+        always is.
     :param previous_used: the last use of the old one since the rotation.
     :param previous_until: the end of the old one.
     :param is_urgent: whether the new one was never used, and the old one ends within a day.
@@ -52,19 +54,21 @@ class RotationRow:
     """
 
     confirmed: Moment | None
+    records_uses: bool
     previous_used: Moment | None
     previous_until: Moment
     is_urgent: bool
     ends_oldest: bool
 
     @classmethod
-    def of(cls, key: ApiKey, now: datetime) -> Self | None:
+    def of(cls, key: ApiKey, settings: Settings, now: datetime) -> Self | None:
         """Return both secrets of a key, or ``None`` if it has one."""
         until = key.previous_until
         if until is None or not has_living_previous(key, now):
             return None
         return cls(
             confirmed=_moment(key.confirmed_at, now),
+            records_uses=settings.last_used_step is not None,
             previous_used=_moment(key.previous_used_at, now),
             previous_until=Moment.at(until, now),
             is_urgent=key.confirmed_at is None and until - now <= timedelta(days=1),
@@ -127,7 +131,7 @@ class KeyRow:
             revoked_by=_named(key.revoked_by, names),
             is_expired=status == EXPIRED,
             is_revoked=status == REVOKED,
-            rotation=RotationRow.of(key, now),
+            rotation=RotationRow.of(key, settings, now),
         )
 
 

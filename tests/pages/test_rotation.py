@@ -139,6 +139,19 @@ def test_the_key_page_tells_which_secret_is_used(host: Host, at_noon: Any) -> No
     assert "Old secret: last used 5 minutes ago" in client.get(f"{LIST}/{key_id}").text
 
 
+def test_uses_of_the_old_secret_are_not_recorded(new_host: MakeHost) -> None:
+    """Nobody can tell then whether it was used; the first use of the new one is always noted."""
+    host = new_host(config={"ORGKEYS_LAST_USED_SECONDS": None})
+    token, key_id = host.issue()
+    client = host.client("ada")
+    new = shown_key(client.post(url(key_id), data=form(host, key_id)).text)
+    assert status_of(host, token) == status_of(host, new) == 200
+    for page in (client.get(LIST).text, client.get(f"{LIST}/{key_id}").text):
+        assert "Old secret: not used since" not in page
+        assert "Old secret: use not recorded, works until 8 Jun 2026, 12:00:00 UTC." in page
+        assert "New secret: first used now." in page
+
+
 def test_the_end_of_the_old_secret(any_host: Host) -> None:
     token, key_id = any_host.issue()
     client = any_host.client("ada")
