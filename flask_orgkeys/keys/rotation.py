@@ -243,10 +243,12 @@ def _as_long_as_before(key: ApiKey, now: datetime) -> datetime | None:
 
 
 def _rotation_of(marker: str) -> datetime | None:
+    """Return the time of the rotation that a marker names, or ``None`` if it names none."""
     try:
-        return None if marker == _NEVER else datetime.fromisoformat(marker)
+        rotated_at = datetime.fromisoformat(marker)
     except ValueError:
         return None
+    return rotated_at if rotated_at.tzinfo is not None else None
 
 
 def _is_unconfirmed(key: ApiKey) -> bool:

@@ -284,6 +284,12 @@ class PlainForm(PageForm):
     """Nothing but the CSRF token."""
 
 
+class EndPreviousForm(PlainForm):
+    """The rotation that the page was shown after, whose old secret is to end."""
+
+    after: Any = HiddenField()
+
+
 def _refuse_unfit(clean: Callable[[str], object], field: StringField) -> None:
     try:
         clean(field.data or "")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Self
 from .. import tokens
 from ..config.scopes import in_declared_order
 from ..keys.models import EXPIRED, REVOKED, ApiKey
-from ..keys.rotation import ends_oldest, has_living_previous
+from ..keys.rotation import ends_oldest, has_living_previous, marker_of
 from . import language
 
 if TYPE_CHECKING:
@@ -51,6 +51,7 @@ class RotationRow:
     :param previous_until: the end of the old one.
     :param is_urgent: whether the new one was never used, and the old one ends within a day.
     :param ends_oldest: whether another rotation would end the old one at once.
+    :param marker: names the last rotation.
     """
 
     confirmed: Moment | None
@@ -59,6 +60,7 @@ class RotationRow:
     previous_until: Moment
     is_urgent: bool
     ends_oldest: bool
+    marker: str
 
     @classmethod
     def of(cls, key: ApiKey, settings: Settings, now: datetime) -> Self | None:
@@ -73,6 +75,7 @@ class RotationRow:
             previous_until=Moment.at(until, now),
             is_urgent=key.confirmed_at is None and until - now <= timedelta(days=1),
             ends_oldest=ends_oldest(key, now),
+            marker=marker_of(key.rotated_at),
         )
 
 
