@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -102,6 +102,14 @@ def count_events(store: Store, organization_id: Any, filter_: EventFilter) -> in
     conditions = _conditions(store, organization_id, filter_)
     count = sa.select(sa.func.count()).select_from(store.models.KeyEvent).where(*conditions)
     return store.session.scalar(count) or 0
+
+
+def keys_of(store: Store, organization_id: Any, events: Iterable[KeyEvent]) -> frozenset[str]:
+    """Return the ids of the events' keys, as far as they exist: others were pruned."""
+    key = store.models.ApiKey
+    ids = {event.key_id for event in events}
+    conditions = _is_of(store, key, organization_id)
+    return frozenset(store.session.scalars(sa.select(key.id).where(*conditions, key.id.in_(ids))))
 
 
 def _select(store: Store, organization_id: Any, filter_: EventFilter) -> sa.Select[Any]:
