@@ -82,7 +82,7 @@ def _drop_all(host: Host) -> None:
     with host.app.app_context():
         engines = list(host.db.engines.values())
         files = list(filter(None, (path_of(engine.url) for engine in engines)))
-        if not files:
+        if len(files) < len(engines):
             host.db.drop_all()
         for engine in engines:
             engine.dispose()
