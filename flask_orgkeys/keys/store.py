@@ -16,7 +16,14 @@ import sqlalchemy as sa
 
 from .. import signals, tokens
 from ..errors import KeyLimitReached, ReplayedCreation
-from .cleaning import UnfitText, check_idempotency_key, clean_name, clean_note, clean_scopes
+from .cleaning import (
+    UnfitText,
+    check_idempotency_key,
+    check_permission,
+    clean_name,
+    clean_note,
+    clean_scopes,
+)
 from .database import takes_text, with_sendable_characters
 from .events import Actor
 from .locks import Locks
@@ -133,6 +140,7 @@ class Store:
         name = self.checked_text(clean_name(name))
         note = self.checked_text(clean_note(note) or "") or None
         held = clean_scopes(scopes, self.settings)
+        check_permission(may_rotate_itself)
         if expires_at is not None:
             expires_at = to_utc(expires_at, "expires_at")
         if idempotency_key is not None:
@@ -288,7 +296,7 @@ class Store:
                 occurred_at=now,
                 actor=self.recorded(actor),
                 address=actor.address,
-                details=details,
+                details=details or {},
             )
         )
 
