@@ -1,14 +1,16 @@
 """The words of the pages, in the reader's language where the host runs Flask-Babel.
 
-Without it they are English, and so is whatever no catalog has. Our catalogs are a domain of their
-own, ``orgkeys``: the host's stay as they are, and a catalog of that domain among the host's goes
-before ours.
+Without it they are English, and so is whatever no catalog has. In a language of which there is no
+catalog, dates and numbers are English, too. Our catalogs are a domain of their own, ``orgkeys``:
+the host's stay as they are, and a catalog of that domain among the host's goes before ours.
 """
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
+from gettext import find
 from pathlib import Path
 from typing import Any
 
@@ -49,19 +51,25 @@ def nmarkup(singular: str, plural: str, num: int, **values: Any) -> Markup:
 def language() -> str:
     """Return the reader's language, as the ``lang`` attribute of HTML names it (BCP 47)."""
     babel = _babel()
-    return "en" if babel is None else str(babel.get_locale()).replace("_", "-")
+    if babel is None or not _has_catalog(babel):
+        return "en"
+    return str(babel.get_locale()).replace("_", "-")
 
 
 def number(value: int) -> str:
     babel = _babel()
-    return str(value) if babel is None else str(babel.format_decimal(value))
+    if babel is None:
+        return str(value)
+    with _locale_of_words(babel):
+        return str(babel.format_decimal(value))
 
 
 def day(moment: datetime) -> str:
     """Return the day of a time, in the reader's time zone where the host has one, or else UTC."""
     babel = _babel()
     if babel is not None:
-        return str(babel.format_date(moment, "medium"))
+        with _locale_of_words(babel):
+            return str(babel.format_date(moment, "medium"))
     utc = moment.astimezone(UTC)
     return f"{utc.day} {utc:%b %Y}"
 
@@ -70,7 +78,8 @@ def exact(moment: datetime) -> str:
     """Return a time with its date and zone, in that of :func:`day`."""
     babel = _babel()
     if babel is not None:
-        return str(babel.format_datetime(moment, "long"))
+        with _locale_of_words(babel):
+            return str(babel.format_datetime(moment, "long"))
     return f"{day(moment)}, {moment.astimezone(UTC):%H:%M:%S} UTC"
 
 
@@ -91,7 +100,8 @@ def relative(moment: datetime, now: datetime) -> str:
         left = moment - now
         # Babel counts in a larger unit from 0.85 of it on: ten days would be "in 1 week".
         threshold = 2 if abs(left) >= timedelta(days=2) else 0.85
-        return str(babel.format_timedelta(left, threshold=threshold, add_direction=True))
+        with _locale_of_words(babel):
+            return str(babel.format_timedelta(left, threshold=threshold, add_direction=True))
     if moment > now:
         return f"in {humanize.naturaldelta(moment - now)}"
     # As a duration: given two times, humanize compares them in the process' local time.
@@ -121,6 +131,24 @@ def _babel() -> Any:
         # Another extension goes by that name.
         return None
     return flask_babel
+
+
+def _locale_of_words(babel: Any) -> AbstractContextManager[None]:
+    """Have times and numbers formatted in the language of the words, in the host's time zone."""
+    forced: AbstractContextManager[None] = babel.force_locale("en_GB")
+    return nullcontext() if _has_catalog(babel) else forced
+
+
+def _has_catalog(babel: Any) -> bool:
+    """Tell whether the reader's language is English, or one of a catalog."""
+    locale = babel.get_locale()
+    directories = tuple(babel.get_babel().translation_directories)
+    return locale.language == "en" or _is_there(str(locale), directories)
+
+
+@lru_cache
+def _is_there(locale: str, directories: tuple[str, ...]) -> bool:
+    return any(find(DOMAIN, directory, [locale]) for directory in (str(CATALOGS), *directories))
 
 
 def _domain(babel: Any) -> Any:

@@ -491,9 +491,21 @@ class TestGerman:
 
 class TestWithoutIt:
     def test_a_language_without_a_catalog_is_english(self, babel_host: NewBabelHost) -> None:
-        text = text_of(form(babel_host("fi")))
+        """Its dates and numbers, too."""
+        host = babel_host("fi")
+        text = text_of(form(host))
         assert "Create API key" in text
-        assert "30 days (until 2.12.2026)" in text
+        assert "30 days (until 2 Dec 2026)" in text
+        token, _ = host.issue(name="CI", expires_at=NOW + timedelta(days=9))
+        host.client().get("/api/whoami", headers={"Authorization": f"Bearer {token}"})
+        page = BeautifulSoup(host.client("ada").get(LIST).text, "html.parser")
+        assert page.select_one("html[lang=en]") is not None
+        text = page.get_text(" ", strip=True)
+        assert "11 Nov 2026" in text
+        assert "sekunti" not in text
+
+    def test_english_of_another_country(self, babel_host: NewBabelHost) -> None:
+        assert "30 days (until Dec 2, 2026)" in text_of(form(babel_host("en_US")))
 
     def test_another_extension_of_that_name(
         self, babel_host: NewBabelHost, monkeypatch: pytest.MonkeyPatch
