@@ -87,8 +87,8 @@ on(document, "input", ({ target }) => {
   else if (fieldset) count(fieldset);
   const taken = target.id === "orgkeys-name" && byId("orgkeys-name-taken");
   if (taken) {
-    const names = findAll(".orgkeys-table tbody th a", document);
-    taken.hidden = !names.some((link) => plain(link.textContent) === plain(target.value));
+    const names = findAll("tbody th a", document).map((link) => plain(link.textContent));
+    taken.hidden = !names.includes(plain(target.value));
   }
 });
 on(window, "keydown", (event) => {
@@ -96,8 +96,8 @@ on(window, "keydown", (event) => {
   if (event.key === "Escape" ? token() : event.key === "Enter" && isInSearch) event.preventDefault();
 });
 on(document, "close", ({ target }) => {
-  const back = target.matches?.("[data-orgkeys] > dialog") && find("[data-orgkeys-back]", target);
-  if (!back) return;
+  if (!target.matches?.("[data-orgkeys] > dialog")) return;
+  const back = find("[data-orgkeys-back]", target);
   if ("orgkeysStep" in target.dataset) return target.remove();
   copied = true;
   // "?": after a POST, the list has the address of this page.
@@ -106,13 +106,14 @@ on(document, "close", ({ target }) => {
 
 // A double click sends a form once; after Stop, it is sent again.
 let sent;
-const say = (isOnItsWay) => {
-  setBusy(find("[type=submit]", sent), isOnItsWay);
+const showSending = (isSending) => {
+  if (!sent) return;
+  setBusy(find("[type=submit]", sent), isSending);
   const status = find("[data-orgkeys-sending]", sent);
-  if (status) status.textContent = isOnItsWay ? status.dataset.orgkeysSending : "";
+  if (status) status.textContent = isSending ? status.dataset.orgkeysSending : "";
 };
 const unsend = () => {
-  if (sent) say(false);
+  showSending(false);
   sent = null;
 };
 document.addEventListener("submit", (event) => {
@@ -120,7 +121,7 @@ document.addEventListener("submit", (event) => {
   if (event.defaultPrevented || form.method !== "post" || !form.closest("[data-orgkeys]")) return;
   if (sent === form) return event.preventDefault();
   sent = form;
-  setTimeout(() => sent && say(true), 200);
+  setTimeout(showSending, 200, true);
   setTimeout(unsend, 10000);
 });
 on(window, "pageshow", unsend);
