@@ -17,7 +17,8 @@ from .test_looks import LARGE, SMALL
 from .test_many_scopes import group, ticked
 
 VERBS = (
-    "read list create update delete archive restore approve send void export import audit".split()
+    *("read", "list", "create", "update", "delete", "archive", "restore", "approve"),
+    *("send", "void", "export", "import", "audit"),
 )
 MANY = {
     **SCOPES,

@@ -12,7 +12,6 @@ from .pages import (
     KEYS,
     create_dialog,
     create_link,
-    created_dialog,
     dialog,
     fill_in,
     issue_many,
@@ -123,7 +122,7 @@ def test_a_form_says_that_it_is_sent(page: Page, hold: Hold, site: Site) -> None
     create_link(page).click()
     form = create_dialog(page)
     fill_in(form)
-    # Locators wait for a page that is on its way, so none is: the test counts how often one would be.
+    # Locators would wait for the next page, so none comes: each time that one would is counted.
     page.evaluate(COUNT_THE_SENT)
     button = form.get_by_role("button", name="Create key", exact=True)
     said = form.get_by_text("Sending…")

@@ -1,4 +1,4 @@
-"""The form for a new key, before anybody has filled it in: by its URL, and what it says by itself."""
+"""The form for a new key as it opens: filled in by its URL, with hints."""
 
 from __future__ import annotations
 

@@ -156,7 +156,7 @@ class TestStyleSheet:
         assert STYLE_SHEET.stat().st_size <= MAX_STYLE_SHEET_BYTES
 
     def test_labels_for_older_browsers(self) -> None:
-        """They drop a content with words of its own for assistive technology, and keep one without."""
+        """They drop a content that has another text for assistive technology."""
         contents = re.findall(
             r"(?<!-)content: ([^;]+);(?: content: ([^;]+);)?", STYLE_SHEET.read_text()
         )
