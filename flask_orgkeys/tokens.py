@@ -104,7 +104,8 @@ def digest(secret: str, peppers: Sequence[bytes | None] = ()) -> str:
     high-entropy tokens).
 
     :param secret: the secret part of a key.
-    :param peppers: HMAC keys, newest first. The newest is used; with none, plain SHA-256.
+    :param peppers: HMAC keys, newest first. The first is used; with none, or if that is ``None``,
+        plain SHA-256.
     :return: ``sha256$<hex>`` or ``hmac-sha256-of-sha256:<pepper id>$<hex>``.
     """
     plain = f"{_PLAIN}${_sha256(secret).hex()}"
@@ -165,14 +166,17 @@ def matching(
 
 
 def is_outdated(stored: str, peppers: Sequence[bytes | None] = ()) -> bool:
-    """Tell whether :func:`digest` would make ``stored`` in another way today."""
+    """Tell whether :func:`digest` makes a better digest than ``stored`` today."""
     return not stored.startswith(start_of_digest(peppers))
 
 
 def start_of_digest(peppers: Sequence[bytes | None] = ()) -> str:
-    """Return the start of what :func:`digest` makes: the scheme and the separator."""
+    """Return the start of the digests that are not outdated: the scheme and the separator.
+
+    If digests are made without a pepper, none is outdated: one with a pepper is not given up.
+    """
     newest = peppers[0] if peppers else None
-    return f"{_PLAIN if newest is None else _scheme(newest)}$"
+    return "" if newest is None else f"{_scheme(newest)}$"
 
 
 def is_plain(stored: str) -> bool:

@@ -10,7 +10,7 @@ import hypothesis
 import pytest
 
 from . import databases
-from .host import Host, disposing, make_host
+from .host import Host, disposing, make_host, path_of
 
 # They take the longest, so they start first: each file is run by one worker.
 LONGEST = ("test_docs.py", "test_cost.py", "test_pages.py", "test_management.py", "test_answers.py")
@@ -80,6 +80,12 @@ def any_host(new_host: MakeHost, any_database_url: str) -> Host:
 
 def _drop_all(host: Host) -> None:
     with host.app.app_context():
-        host.db.drop_all()
-        for engine in host.db.engines.values():
+        engines = list(host.db.engines.values())
+        files = list(filter(None, (path_of(engine.url) for engine in engines)))
+        if len(files) < len(engines):
+            host.db.drop_all()
+        for engine in engines:
             engine.dispose()
+    for file in files:
+        for suffix in ("", "-journal", "-wal", "-shm"):
+            file.with_name(file.name + suffix).unlink(missing_ok=True)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
+import tempfile
 from collections.abc import Hashable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import cache
+from pathlib import Path
 from types import CodeType
-from typing import Any
+from typing import Any, NamedTuple
 
 import flask_login
 import jinja2
@@ -20,6 +23,7 @@ from jinja2.bccache import Bucket
 from sqlalchemy import orm
 
 from flask_orgkeys import OrgKeys, current_key, require_key, require_scope, tokens
+from flask_orgkeys.host import Host as HostParts
 
 SCOPES = {
     "app:publish": "Publish app versions",
@@ -181,25 +185,24 @@ def shown_key(html: str) -> str:
     return str(found[0])
 
 
-def make_host(
-    database_url: str,
+class Models(NamedTuple):
+    """What a host has once, for however many apps."""
+
+    db: SQLAlchemy
+    orgkeys: OrgKeys
+    Organization: Any
+    Note: Any
+
+
+def make_models(
     *,
-    config: Mapping[str, Any] | None = None,
     organization: Any = "organization.id",
     organization_id_type: Any = sa.Integer,
-    organization_ids: Mapping[str, Any] | None = None,
     model_class: type[Any] | None = None,
     session_options: dict[str, Any] | None = None,
-    pages: bool = True,
-    before_init: Any = None,
     bind_key: str | None = None,
-    tables: bool = True,
-) -> Host:
-    """Build a host with two organisations (acme, beta), three users and guarded endpoints.
-
-    ``before_init(app, db)`` runs before the plugin's ``init_app``, to register the host's hooks.
-    Without ``tables`` it is built for a database that cannot be asked.
-    """
+) -> Models:
+    """Make the models of a host, on a db of their own."""
     db = SQLAlchemy(
         model_class=model_class or type("Base", (orm.DeclarativeBase,), {}),
         session_options=session_options,
@@ -218,6 +221,38 @@ def make_host(
         __tablename__ = "note"
         id = sa.Column(sa.Integer, primary_key=True)
         text = sa.Column(sa.String(100), nullable=False)
+
+    return Models(db, orgkeys, Organization, Note)
+
+
+@cache
+def usual_models() -> Models:
+    """The models of a host that asks for no others: mapping them takes longer than most tests."""
+    return make_models()
+
+
+def make_host(
+    database_url: str,
+    *,
+    config: Mapping[str, Any] | None = None,
+    organization_ids: Mapping[str, Any] | None = None,
+    pages: bool = True,
+    before_init: Any = None,
+    tables: bool = True,
+    has_own_models: bool = False,
+    **models: Any,
+) -> Host:
+    """Build a host with two organisations (acme, beta), three users and guarded endpoints.
+
+    ``before_init(app, db)`` runs before the plugin's ``init_app``, to register the host's hooks.
+    Without ``tables`` it is built for a database that cannot be asked. A test that changes the
+    models, or listens to the session, ``has_own_models``. ``models`` are as for
+    :func:`make_models`.
+    """
+    is_usual = not models and not has_own_models
+    made = usual_models() if is_usual else make_models(**models)
+    db, orgkeys = made.db, made.orgkeys
+    orgkeys._host = HostParts(db)
 
     app = Flask("host")
     app.jinja_options = {"bytecode_cache": COMPILED_TEMPLATES}
@@ -245,7 +280,8 @@ def make_host(
 
     @orgkeys.organization_loader
     def load_organization(slug: str) -> Any:
-        return db.session.scalar(sa.select(Organization).where(Organization.slug == slug))
+        found = sa.select(made.Organization).where(made.Organization.slug == slug)
+        return db.session.scalar(found)
 
     @orgkeys.permission_checker
     def may(user: Any, organization: Any, permission: str) -> bool:
@@ -258,18 +294,55 @@ def make_host(
     _add_endpoints(app, current_key)
 
     ids = dict(organization_ids or {"acme": None, "beta": None})
-    if tables:
-        with app.app_context():
-            db.create_all()
-            for slug, identity in ids.items():
-                row = Organization(slug=slug, name=slug.title())
-                if identity is not None:
-                    row.id = identity
-                db.session.add(row)
-                db.session.flush()
-                ids[slug] = row.id
-            db.session.commit()
-    return Host(app, db, orgkeys, Organization, Note, ids)
+    host = Host(app, db, orgkeys, made.Organization, made.Note, ids)
+    if not tables:
+        return host
+    path = path_of(sa.make_url(database_url))
+    if is_usual and organization_ids is None and path is not None and not path.exists():
+        path.write_bytes(_usual_sqlite_file())
+        ids.update(acme=1, beta=2)
+    else:
+        _fill(host)
+    return host
+
+
+def path_of(url: sa.URL) -> Path | None:
+    """The file of a database of SQLite."""
+    if url.get_backend_name() != "sqlite" or not url.database or url.query:
+        return None
+    return Path(url.database)
+
+
+@cache
+def _usual_sqlite_file() -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "host.sqlite"
+        engine = sa.create_engine(f"sqlite:///{path}")
+        models = usual_models()
+        models.db.metadata.create_all(engine)
+        rows = [
+            {"id": 1, "slug": "acme", "name": "Acme"},
+            {"id": 2, "slug": "beta", "name": "Beta"},
+        ]
+        with engine.begin() as connection:
+            connection.execute(sa.insert(models.Organization), rows)
+        engine.dispose()
+        return path.read_bytes()
+
+
+def _fill(host: Host) -> None:
+    """Make the tables and the organisations."""
+    ids = host.organization_ids
+    with host.app.app_context():
+        host.db.create_all()
+        for slug, identity in ids.items():
+            row = host.Organization(slug=slug, name=slug.title())
+            if identity is not None:
+                row.id = identity
+            host.db.session.add(row)
+            host.db.session.flush()
+            ids[slug] = row.id
+        host.db.session.commit()
 
 
 def _add_endpoints(app: Flask, current_key: Any) -> None:

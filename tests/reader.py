@@ -13,7 +13,8 @@ A block whose first line is a comment with nothing but a path, like ``# app.py``
 written rather than executed, or added to the end of the one that is there.
 
 The reader has installed everything: ``pip install`` does nothing, and ``flask run`` nothing but say
-so, for the app is served all the time. ``make`` only finds out whether it could.
+so, for the app is served all the time. ``make`` only finds out whether it could. If the shell knows
+``PREFORKED_FLASK``, the socket of :mod:`tests.preforked_flask`, ``flask`` is run by that.
 """
 
 from __future__ import annotations
@@ -48,12 +49,22 @@ ROOT = Path(__file__).parent.parent
 
 _FILE_NAME = re.compile(r"(?:#|/\*|\{#|<!--) ([\w./-]+\.[a-z]+)(?: (?:\*/|#\}|-->))?")
 
+
+def _python(script: str) -> str:
+    return shlex.join([sys.executable, "-SE", str(ROOT / "tests" / script)])
+
+
 _SHELL_FUNCTIONS = f"""\
 exec 2>&1
 pip() {{ [ "$1" = install ]; }}
 make() {{ command make --dry-run --directory {shlex.quote(str(ROOT))} "$@" >/dev/null; }}
-curl() {{ {shlex.quote(sys.executable)} {shlex.quote(str(ROOT / "tests" / "curl.py"))} "$@"; }}
-flask() {{ if [ "$1" = run ]; then echo Running; else command flask "$@"; fi; }}
+curl() {{ {_python("curl.py")} "$@"; }}
+flask() {{
+  if [ "$1" = run ]; then echo Running
+  elif [ "$PREFORKED_FLASK" ]; then {_python("preforked_flask.py")} "$PREFORKED_FLASK" "$@"
+  else command flask "$@"
+  fi
+}}
 """
 _DONE = "what was typed is done:"
 

@@ -28,6 +28,7 @@ from flask_orgkeys.config.options import OPTIONS
 from flask_orgkeys.config.scopes import MAX_LENGTH
 
 from .host import bearer, form_fields
+from .preforked_flask import preforked
 from .reader import LANGUAGES, ROOT, Reader, find_blocks, is_as_shown, reading
 from .receivers import Received, receiving
 
@@ -53,9 +54,16 @@ class Followed:
 
 
 @pytest.fixture(scope="session")
-def quickstart(tmp_path_factory: pytest.TempPathFactory) -> Followed:
+def preforked_flask(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    path = str(tmp_path_factory.mktemp("flask") / "socket")
+    with preforked(path):
+        yield path
+
+
+@pytest.fixture(scope="session")
+def quickstart(preforked_flask: str, tmp_path_factory: pytest.TempPathFactory) -> Followed:
     folder = tmp_path_factory.mktemp("quickstart")
-    with reading(folder) as reader:
+    with reading(folder, {"PREFORKED_FLASK": preforked_flask}) as reader:
         reader.follow(QUICKSTART)
         names = ("DEPLOY_KEY", "PUBLISH_KEY")
         variables = {name: reader.shell.type(f"echo ${name}")[1].strip() for name in names}
@@ -69,11 +77,14 @@ def received() -> Iterator[Received]:
 
 
 @pytest.fixture
-def reader(quickstart: Followed, received: Received, tmp_path: Path) -> Iterator[Reader]:
+def reader(
+    quickstart: Followed, received: Received, preforked_flask: str, tmp_path: Path
+) -> Iterator[Reader]:
     """A reader who has followed the quickstart, with servers for mail and for web hooks."""
     shutil.copytree(quickstart.folder, tmp_path, dirs_exist_ok=True)
     web = f"http://127.0.0.1:{received.http_port}"
     variables = {
+        "PREFORKED_FLASK": preforked_flask,
         "FLASK_SMTP_HOST": "127.0.0.1",
         "FLASK_SMTP_PORT": str(received.smtp_port),
         "FLASK_WEBHOOK_URL": f"{web}/webhook",

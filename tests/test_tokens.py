@@ -297,6 +297,37 @@ class TestPepperRotation:
 
         assert host.key(key_id).digest.startswith("hmac-sha256-of-sha256:")
 
+    def test_a_first_pepper_in_a_rolling_deployment(self, new_host: MakeHost) -> None:
+        """No process refuses a key that another has made or used, and none gives a pepper up."""
+        host = new_host()
+        with (
+            host.sibling(ORGKEYS_NEXT_PEPPER=NEW_PEPPER) as accepting,
+            host.sibling(ORGKEYS_PEPPERS=[NEW_PEPPER, None]) as making,
+        ):
+            for maker, step in ((host, (host, accepting)), (accepting, (accepting, making))):
+                token, key_id = maker.issue()
+                assert host.key(key_id).digest.startswith("sha256$")
+                for app in (*step, *step):
+                    assert status(app, token) == 200
+            assert not tokens.is_plain(host.key(key_id).digest)
+            made, key_id = making.issue()
+            before = host.key(key_id).digest
+            assert [status(app, made) for app in (accepting, making)] == [200, 200]
+            assert host.key(key_id).digest == before
+
+    def test_a_later_pepper_in_a_rolling_deployment(self, new_host: MakeHost) -> None:
+        host = new_host(config={"ORGKEYS_PEPPERS": [OLD_PEPPER]})
+        with (
+            host.sibling(ORGKEYS_NEXT_PEPPER=NEW_PEPPER) as accepting,
+            host.sibling(ORGKEYS_PEPPERS=[NEW_PEPPER, OLD_PEPPER]) as making,
+        ):
+            made_before, made_after = accepting.issue()[0], making.issue()[0]
+            assert status(host, made_before) == 200
+            for token in (made_before, made_after):
+                assert [status(app, token) for app in (making, accepting)] == [200, 200]
+            for stored in host.keys():  # noqa: SIM118 (a method of the host)
+                assert not tokens.is_outdated(stored.digest, [NEW_PEPPER])
+
     def test_a_planted_plain_digest_is_refused(self, new_host: MakeHost) -> None:
         host = new_host()
         token, key_id = host.issue()

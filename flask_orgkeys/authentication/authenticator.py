@@ -42,7 +42,11 @@ class Authenticator:
         self.app: Flask = app
         self.settings: Settings = settings
         self.lookup: Lookup = lookup
-        self._start_of_digest = tokens.start_of_digest(settings.peppers)
+        self._start_of_digest: str | tuple[str, ...] = tokens.start_of_digest(settings.peppers)
+        if settings.next_pepper is not None:
+            # Others make digests with it already: these two would replace each other's for ever.
+            next_start = tokens.start_of_digest([settings.next_pepper])
+            self._start_of_digest = (tokens.start_of_digest(settings.peppers), next_start)
         # Few are the sets of scopes.
         self._granted = lru_cache(partial(granted, declared=settings.scopes))
 

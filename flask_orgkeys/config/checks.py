@@ -197,16 +197,23 @@ def peppers(name: str, value: Any) -> tuple[bytes | None, ...]:
             f"{name}: None may only be the last item. There it accepts the digests of keys that "
             "were made without a pepper."
         )
-    checked = [_pepper(name, pepper, number) for number, pepper in enumerate(items, start=1)]
+    checked = [
+        _pepper(name, pepper, f"number {number}") for number, pepper in enumerate(items, start=1)
+    ]
     return (*checked, None) if accepts_plain else tuple(checked)
 
 
-def _pepper(name: str, value: Any, number: int) -> bytes:
+def pepper_or_none(name: str, value: Any) -> bytes | None:
+    """Check an HMAC key, or ``None``."""
+    return None if value is None else _pepper(name, value, "it")
+
+
+def _pepper(name: str, value: Any, which: str) -> bytes:
     # A text from the environment may be no UTF-8.
     pepper = value.encode(errors="surrogatepass") if isinstance(value, str) else value
     if not isinstance(pepper, bytes) or len(pepper) < MIN_PEPPER_BYTES:
         raise ConfigurationError(
-            f"{name}: number {number} is not {MIN_PEPPER_BYTES} bytes or longer. "
+            f"{name}: {which} is not {MIN_PEPPER_BYTES} bytes or longer. "
             f"Make one with: {RANDOM_TEXT_COMMAND}"
         )
     return pepper

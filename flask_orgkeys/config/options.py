@@ -137,6 +137,13 @@ OPTIONS: Mapping[str, Option] = MappingProxyType(
             "are refused as invalid.",
             checks.peppers,
         ),
+        "NEXT_PEPPER": Option(
+            None,
+            "`str`, `bytes` or `None`",
+            "An HMAC key that checks digests, and makes none yet: the first step to a new pepper "
+            "in a rolling deployment.",
+            checks.pepper_or_none,
+        ),
         "REALM": Option(
             None,
             "`str`; printable ASCII",

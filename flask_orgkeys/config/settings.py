@@ -39,6 +39,7 @@ class Settings:
     expiry_header: bool
     max_keys: int | None
     peppers: tuple[bytes | None, ...] = field(repr=False)
+    next_pepper: bytes | None = field(repr=False)
     realm: str
     problem_details: str
     content_security_policy: str | None
@@ -72,6 +73,7 @@ class Settings:
         values["last_used_step"] = None if seconds is None else timedelta(seconds=seconds)
         values["expires_soon"] = timedelta(days=values.pop("expires_soon_days"))
         values["longest_notice"] = timedelta(days=values["notice_days"][0])
+        values["peppers"] = _with_next(values["peppers"], values["next_pepper"])
         values["default_expiry_days"] = _default_expiry_days(
             values["default_expiry_days"],
             values["expiry_days"],
@@ -97,6 +99,14 @@ def _refuse_unknown(config: Mapping[str, Any]) -> None:
         raise ConfigurationError(
             f"{', '.join(unknown)}: no such option. The options are {', '.join(sorted(known))}."
         )
+
+
+def _with_next(peppers: tuple[bytes | None, ...], pepper: bytes | None) -> tuple[bytes | None, ...]:
+    """Return the peppers with one that makes no digests yet.
+
+    Without any other pepper, plain digests are made: ``None`` stands first.
+    """
+    return peppers if pepper is None else (*(peppers or (None,)), pepper)
 
 
 def _default_expiry_days(

@@ -540,6 +540,10 @@ class TestOutput:
 class TestRetry:
     """A commit that fails for another transaction's sake, after the key was printed."""
 
+    @pytest.fixture
+    def host(self, new_host: MakeHost) -> Host:
+        return new_host(has_own_models=True)
+
     @staticmethod
     def fail_commits(host: Host, failures: int) -> None:
         errors = [sa.exc.IntegrityError("", {}, Exception("conflict"))] * failures

@@ -19,6 +19,7 @@ NOON = datetime(2026, 1, 1, 12, 0, 0, 5, tzinfo=UTC)
 SHAPE = {
     "id": str,
     "name": str,
+    "note": type(None),
     "start": str,
     "scopes": list,
     "status": str,
@@ -89,6 +90,7 @@ class TestShow:
         assert dict(lines) == {
             "id": key_id,
             "name": "storefront",
+            "note": "-",
             "start": f"orgk_{key_id}…",
             "scopes": "project:deploy",
             "status": "active",

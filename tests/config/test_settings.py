@@ -44,6 +44,7 @@ class TestOptions:
             "RECORD_CLIENTS": True,
             "MAX_KEYS": None,
             "PEPPERS": (),
+            "NEXT_PEPPER": None,
             "REALM": None,
             "NOTICE_DAYS": (30, 7, 1),
             "EXPIRY_HEADER": True,
@@ -68,6 +69,7 @@ class TestOptions:
             record_clients=True,
             max_keys=None,
             peppers=(),
+            next_pepper=None,
             realm="the app",
             notice_days=(30, 7, 1),
             expiry_header=True,
@@ -206,8 +208,26 @@ class TestOptions:
         assert "too-short" not in str(caught.value)
         assert PEPPER not in str(caught.value)
 
-    def test_peppers_are_not_in_the_repr(self) -> None:
-        assert PEPPER not in repr(read(PEPPERS=[PEPPER]))
+    @pytest.mark.parametrize("options", [{"PEPPERS": [PEPPER]}, {"NEXT_PEPPER": PEPPER}], ids=str)
+    def test_peppers_are_not_in_the_repr(self, options: dict[str, Any]) -> None:
+        assert PEPPER not in repr(read(**options))
+
+    @pytest.mark.parametrize(
+        ("configured", "peppers"),
+        [
+            ([], (None, b"n" * 32)),
+            ([PEPPER], (b"p" * 32, b"n" * 32)),
+            ([PEPPER, None], (b"p" * 32, None, b"n" * 32)),
+        ],
+        ids=str,
+    )
+    def test_the_next_pepper_makes_no_digest(self, configured: list[Any], peppers: Any) -> None:
+        assert read(PEPPERS=configured, NEXT_PEPPER="n" * 32).peppers == peppers
+
+    @pytest.mark.parametrize("value", ["", "n" * 31, 1, ["n" * 32], False], ids=repr)
+    def test_a_next_pepper_that_is_none(self, value: Any) -> None:
+        with pytest.raises(ConfigurationError, match="ORGKEYS_NEXT_PEPPER: it is not 32 bytes"):
+            read(NEXT_PEPPER=value)
 
     def test_a_pepper_of_any_text_is_read(self) -> None:
         (pepper,) = read(PEPPERS=["\ud800\udcff" * 16]).peppers

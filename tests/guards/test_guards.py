@@ -514,7 +514,10 @@ class TestOrganisationWall:
         refused = self.deploy(any_host, "/api/o/acme/deployments", token)
         assert (refused.status_code, code_of(refused)) == (503, "unavailable")
 
-    def test_the_loader_flushes_nothing_of_the_host(self, any_host: Host) -> None:
+    def test_the_loader_flushes_nothing_of_the_host(
+        self, new_host: MakeHost, any_database_url: str
+    ) -> None:
+        any_host = new_host(any_database_url, has_own_models=True)
         flushed: list[Any] = []
         pending: list[Any] = []
 

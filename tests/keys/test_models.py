@@ -419,7 +419,8 @@ class TestMappedClass:
             (paged,) = any_host.db.paginate(sa.select(Key))
             assert paged.expires_at.tzinfo is UTC
 
-    def test_relationship(self, host: Host) -> None:
+    def test_relationship(self, new_host: MakeHost) -> None:
+        host = new_host(has_own_models=True)
         _, key_id = host.issue()
         host.Organization.keys = orm.relationship(host.orgkeys.ApiKey, backref="organization")
         with host.app.app_context():

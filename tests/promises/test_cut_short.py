@@ -68,8 +68,13 @@ def small_host(new_host: MakeHost, url: str, hook: Hook = leave_alone) -> Host:
 
 
 @contextmanager
-def deadline(seconds: float, error: type[BaseException]) -> Iterator[None]:
-    """Have a signal raise an error in the main thread after a while."""
+def deadline(
+    seconds: float, error: type[BaseException], then: Callable[[], None] = lambda: None
+) -> Iterator[None]:
+    """Have a signal raise an error in the main thread after a while.
+
+    :param then: what else happens, a little later: a driver in C waits for it to heed the signal.
+    """
 
     def raise_error(*_: Any) -> None:
         raise error
@@ -77,13 +82,21 @@ def deadline(seconds: float, error: type[BaseException]) -> Iterator[None]:
     before = signal.signal(signal.SIGUSR1, raise_error)
     main = threading.main_thread().ident
     assert main is not None
-    timer = threading.Timer(seconds, signal.pthread_kill, (main, signal.SIGUSR1))
-    timer.start()
+    is_over = threading.Event()
+
+    def act() -> None:
+        if not is_over.wait(seconds):
+            signal.pthread_kill(main, signal.SIGUSR1)
+        is_over.wait(0.2)
+        then()
+
+    thread = threading.Thread(target=act)
+    thread.start()
     try:
         yield
     finally:
-        timer.cancel()
-        timer.join()
+        is_over.set()
+        thread.join()
         signal.signal(signal.SIGUSR1, before)
 
 
@@ -113,18 +126,15 @@ def run_outside(host: Host, statements: dict[str, list[str]]) -> None:
 
 
 @contextmanager
-def locked_table(host: Host, seconds: float) -> Iterator[None]:
-    """Another process keeps the table of keys to itself for a while."""
+def locked_table(host: Host) -> Iterator[Callable[[], None]]:
+    """Another process keeps the table of keys to itself, until what is yielded is called."""
     lock = {
         "postgresql": "LOCK TABLE orgkeys_key IN ACCESS EXCLUSIVE MODE",
         "mysql": "LOCK TABLES orgkeys_key WRITE",
     }
     with engine_of_another_process(url_of(host)) as engine, engine.connect() as connection:
         connection.exec_driver_sql(lock[engine.dialect.name])
-        timer = threading.Timer(seconds, connection.invalidate)
-        timer.start()
-        yield
-        timer.join()
+        yield connection.invalidate
 
 
 def send(host: Host, token: str) -> int:
@@ -173,7 +183,7 @@ def test_look_up(
     token, key_id = host.issue()
     assert send(host, token) == 200
     for _ in range(2):
-        with locked_table(host, 0.3), pytest.raises(error), deadline(0.1, error):
+        with locked_table(host) as unlock, pytest.raises(error), deadline(0.1, error, unlock):
             send(host, token)
     assert_unharmed(host, token, key_id)
 
