@@ -11,7 +11,7 @@ from tests.host import SCOPES, disposing, make_host
 
 from .conftest import OpenPage, Site
 from .looks import sideways, violations
-from .pages import KEYS, create_dialog, open_create_dialog
+from .pages import KEYS, open_create_dialog
 from .server import serving
 from .test_looks import LARGE, SMALL
 from .test_many_scopes import group, ticked
@@ -70,18 +70,19 @@ def test_a_button_ticks_no_scope_that_the_search_hides(page: Page) -> None:
     form = open_create_dialog(page)
     form.get_by_role("searchbox", name="Search the scopes").fill("members:re")
     group(form, "members").get_by_role("button", name="Select all of members").click()
-    assert ticked(form) == ["members:read", "members:restore"]
+    chosen = form.locator("[name=scopes]:checked")
+    assert chosen.evaluate_all("all => all.map(one => one.value)") == [
+        "members:read",
+        "members:restore",
+    ]
 
 
-def test_enter_in_the_search_sends_nothing(page: Page, site: Site) -> None:
+def test_enter_in_the_search_sends_nothing(page: Page) -> None:
     form = open_create_dialog(page)
-    form.get_by_role("textbox", name="Name", exact=True).fill("CI")
+    page.evaluate("() => addEventListener('submit', event => { window.isSent = true })")
     form.get_by_role("searchbox", name="Search the scopes").fill("metrics")
     page.keyboard.press("Enter")
-    form.get_by_role("checkbox", name="metrics").check()
-    expect(create_dialog(page)).to_be_visible()
-    expect(form.get_by_text("1 of 43 selected")).to_be_visible()
-    assert site.host.keys() == []
+    assert page.evaluate("() => window.isSent") is None
 
 
 def test_nothing_scrolls_within_the_dialog(open_page: OpenPage) -> None:

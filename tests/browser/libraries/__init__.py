@@ -101,7 +101,8 @@ def install(folder: Path) -> Path:
         skip_or_fail("no npm: install it (Debian's package npm)")
     for name in ("package.json", "package-lock.json"):
         shutil.copy(HERE / name, folder)
-    command = [str(npm), "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--prefer-offline"]
+    options = ["--ignore-scripts", "--no-audit", "--no-fund", "--prefer-offline"]
+    command = [str(npm), "ci", *options, "--fetch-retry-mintimeout=1000", "--fetch-retry-factor=4"]
     try:
         done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=100)
     except subprocess.TimeoutExpired:
