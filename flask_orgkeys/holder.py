@@ -27,6 +27,7 @@ from .authentication.header import read_credential
 from .authentication.outcome import Accepted
 from .config.settings import Settings
 from .guards.current import current_request, outcome_of
+from .guards.expiry_header import withdraw_end
 from .guards.guard import require_key
 from .keys import rotation
 from .keys.database import UNANSWERED, committed, is_conflict
@@ -161,6 +162,7 @@ def _unavailable(state: AppState, error: BaseException) -> Response:
 
 
 def _refusal(state: AppState, reason: type[errors.RequestRefused]) -> Response:
+    withdraw_end(current_request())
     return reason(state.settings.realm).get_response()
 
 

@@ -168,6 +168,12 @@ def test_permission_is_needed(mounted: Host) -> None:
     assert mounted.key(key_id).rotated_at is None
 
 
+def test_refusals_do_not_announce_the_end(on_sqlite: Host) -> None:
+    token, _ = on_sqlite.issue(expires_at=in_days(5))
+    assert "API-Key-Expires" in on_sqlite.client().get("/api/key", headers=bearer(token)).headers
+    assert "API-Key-Expires" not in rotate(on_sqlite, token).headers
+
+
 def test_lost_answer_is_recovered_by_the_secret_before(mounted: Host) -> None:
     old, key_id = mounted.issue(may_rotate_itself=True)
     lost = rotate(mounted, old).get_json()["key"]

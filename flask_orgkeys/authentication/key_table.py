@@ -79,12 +79,17 @@ class KeyTable:
 
     def __init__(self, models: Models, engine: Engine) -> None:
         self.driver: Driver = driver_of(engine.dialect)
-        self._compile(models, engine.dialect)
+        self._compile(models, engine)
 
-    def _compile(self, models: Models, dialect: Dialect) -> None:
+    def _compile(self, models: Models, engine: Engine) -> None:
         key = models.key_table.c
+        dialect = engine.dialect
         unconfirmed_since = sa.case((key.confirmed_at.is_(None), key.rotated_at))
-        computed = {"unconfirmed_since": unconfirmed_since.label("unconfirmed_since")}
+        computed: dict[str, sa.ColumnElement[Any]] = {
+            "unconfirmed_since": unconfirmed_since.label("unconfirmed_since")
+        }
+        if dialect.name == "postgresql":
+            computed["expires_at"] = _within_calendar(key.expires_at)
         columns = [
             _readable(computed[name] if name in computed else key[name], dialect)
             for name in StoredKey._fields
@@ -94,12 +99,10 @@ class KeyTable:
             (index, process) for index, (_, process) in enumerate(columns) if process is not None
         ]
         selected = [column for column, _ in columns]
-        select = Statement(sa.select(*selected).where(key.id == key_id), dialect)
+        select = Statement(sa.select(*selected).where(key.id == key_id), engine)
         self._sql, parameters = select.call({"key_id": ""})
         within = sa.select(*selected, sa.literal_column(self.driver.sees_past))
-        self._sql_within, _ = Statement(within.where(key.id == key_id), dialect).call(
-            {"key_id": ""}
-        )
+        self._sql_within, _ = Statement(within.where(key.id == key_id), engine).call({"key_id": ""})
         self._is_positional = isinstance(parameters, tuple)
 
     def read_apart(
@@ -133,6 +136,17 @@ class KeyTable:
         if values[_EXPIRES_AT] is not None:
             values[_EXPIRES_AT] = as_utc(values[_EXPIRES_AT])
         return StoredKey._make(values)
+
+
+def _within_calendar(expires_at: sa.Column[Any]) -> sa.ColumnElement[Any]:
+    """Return an expiry that every driver can read: PostgreSQL's may be infinite, or lie in the year
+    10000 of its session's time zone, and then no request with the key was answered.
+    """
+    first, last = (
+        sa.literal_column(f"TIMESTAMPTZ '{day} 00:00Z'", expires_at.type)
+        for day in ("0001-01-03", "9999-12-29")
+    )
+    return sa.case((expires_at > last, last), (expires_at < first, first), else_=expires_at)
 
 
 def _readable(

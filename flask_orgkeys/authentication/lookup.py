@@ -258,7 +258,7 @@ class Lookup:
         uses = self._uses.get(engine)
         if uses is None:
             driver = self.table(engine).driver
-            new = PendingUses(self._models, engine.dialect, driver)
+            new = PendingUses(self._models, engine, driver)
             uses = self._uses.setdefault(engine, new)
             if uses is new:
                 event.listen(engine, "checkin", uses.write_at_checkin)

@@ -1,4 +1,4 @@
-"""Statements compiled once for a dialect, to run on the driver's cursor.
+"""Statements compiled once for an engine, to run on the driver's cursor.
 
 That is several times cheaper than Core, and it sets off none of the host's engine events, such as
 one that begins every transaction as IMMEDIATE.
@@ -12,17 +12,22 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sa
 
 if TYPE_CHECKING:
-    from sqlalchemy.engine.interfaces import Dialect
+    from sqlalchemy.engine import Engine
     from sqlalchemy.sql.compiler import SQLCompiler
 
     from .drivers import Call
 
 
 class Statement:
-    """A statement compiled for one dialect."""
+    """A statement compiled for one engine: for its dialect and its ``schema_translate_map``."""
 
-    def __init__(self, statement: sa.sql.Executable, dialect: Dialect) -> None:
-        compiled: SQLCompiler = statement.compile(dialect=dialect)  # type: ignore[attr-defined]
+    def __init__(self, statement: sa.sql.Executable, engine: Engine) -> None:
+        dialect = engine.dialect
+        schemas = engine.get_execution_options().get("schema_translate_map")
+        options = {"schema_translate_map": schemas, "render_schema_translate": True}
+        compiled: SQLCompiler = statement.compile(  # type: ignore[attr-defined]
+            dialect=dialect, **(options if schemas else {})
+        )
         self._sql = str(compiled)
         self._order = tuple(compiled.positiontup or ()) if compiled.positional else None
         self._bind_processors = {

@@ -14,7 +14,7 @@ from ..keys.uses import ACCEPTED, ENDED_OUTCOMES, MAX_USES_PER_KEY, ROTATED_OUTC
 from .statement import Statement
 
 if TYPE_CHECKING:
-    from sqlalchemy.engine.interfaces import Dialect
+    from sqlalchemy.engine import Engine
 
     from ..keys.models import Models
     from .drivers import Call
@@ -66,18 +66,18 @@ class UseRow:
 
 
 class UseStatements:
-    """The statements that write rows, compiled for a dialect: one upsert for each row.
+    """The statements that write rows, compiled for an engine: one upsert for each row.
 
     A row of a key that was deleted meanwhile is not written. No other database than SQLite,
     PostgreSQL, MariaDB and MySQL has the upserts, so that no uses are recorded there.
     """
 
-    def __init__(self, models: Models, dialect: Dialect) -> None:
+    def __init__(self, models: Models, engine: Engine) -> None:
         self._table = models.use_table
         self._key_id = models.key_table.c.id
-        upsert = _UPSERTS.get(dialect.name)
-        self._upsert = upsert and Statement(upsert(self._table, self._values()), dialect)
-        self._bound = Statement(self._delete_beyond(MAX_USES_PER_KEY), dialect)
+        upsert = _UPSERTS.get(engine.dialect.name)
+        self._upsert = upsert and Statement(upsert(self._table, self._values()), engine)
+        self._bound = Statement(self._delete_beyond(MAX_USES_PER_KEY), engine)
 
     def calls(self, row: UseRow) -> list[Call]:
         """Return the calls that write a row."""

@@ -17,7 +17,7 @@ from .statement import Statement
 from .use_rows import Pair, UseRow, UseStatements
 
 if TYPE_CHECKING:
-    from sqlalchemy.engine.interfaces import Dialect
+    from sqlalchemy.engine import Engine
     from sqlalchemy.pool import ConnectionPoolEntry
 
     from ..keys.models import Models
@@ -71,14 +71,14 @@ class PendingUses:
     :param driver: of its connections.
     """
 
-    def __init__(self, models: Models, dialect: Dialect, driver: Driver) -> None:
+    def __init__(self, models: Models, engine: Engine, driver: Driver) -> None:
         self.driver: Driver = driver
-        self._dialect = dialect
+        self._dialect = engine.dialect
         self.retry_at: float = 0.0
         self._unwritten: dict[tuple[str, str], Use] = {}
         self._unwritten_rows: dict[Pair, UseRow] = {}
-        self._statements = _Statements(models, dialect)
-        self._use_statements = UseStatements(models, dialect)
+        self._statements = _Statements(models, engine)
+        self._use_statements = UseStatements(models, engine)
 
     def record(self, use: Use) -> None:
         """Keep a use until :meth:`write` writes it."""
@@ -170,10 +170,10 @@ class PendingUses:
 
 
 class _Statements:
-    """The statements that write uses, compiled for a dialect."""
+    """The statements that write uses, compiled for an engine."""
 
-    def __init__(self, models: Models, dialect: Dialect) -> None:
-        self._dialect = dialect
+    def __init__(self, models: Models, engine: Engine) -> None:
+        self._engine = engine
         self._table = models.key_table
         key = self._columns = models.key_table.c
         self._used_at = sa.bindparam("used_at", type_=key.last_used_at.type)
@@ -235,7 +235,7 @@ class _Statements:
     def _update(self, condition: sa.ColumnElement[bool], **values: Any) -> Statement:
         key_id = sa.bindparam("key_id", type_=self._columns.id.type)
         update = sa.update(self._table).where(self._columns.id == key_id, condition)
-        return Statement(update.values(**values), self._dialect)
+        return Statement(update.values(**values), self._engine)
 
 
 def _take(unwritten: dict[Any, Kept], at_most: int) -> list[Kept]:

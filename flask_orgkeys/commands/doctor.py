@@ -404,13 +404,13 @@ def _database(app: Flask, state: AppState) -> Iterator[Finding]:
 def _tables(tables: Iterable[Any], connection: sa.Connection) -> Iterator[Finding]:
     inspector = sa.inspect(connection)
     remedy = "Run flask db migrate and flask db upgrade, or db.create_all()."
+    schemas = connection.get_execution_options().get("schema_translate_map") or {}
     for table in tables:
-        if not inspector.has_table(table.name, schema=table.schema):
+        schema = schemas.get(table.schema, table.schema)
+        if not inspector.has_table(table.name, schema=schema):
             yield Finding("no-table", UNSAFE, f"The table {table.name} is missing.", remedy)
             continue
-        present = {
-            column["name"] for column in inspector.get_columns(table.name, schema=table.schema)
-        }
+        present = {column["name"] for column in inspector.get_columns(table.name, schema=schema)}
         missing = [column.name for column in table.columns if column.name not in present]
         if missing:
             yield Finding(

@@ -149,6 +149,15 @@ def check_idempotency_key(text: str) -> None:
         raise ValueError("idempotency_key must be 1 to 64 visible ASCII characters")
 
 
+def check_permission(may_rotate_itself: bool) -> None:
+    """Check whether a key may replace its own secret: ``"no"`` would be true.
+
+    :raises ValueError: if it is neither ``True`` nor ``False``.
+    """
+    if not isinstance(may_rotate_itself, bool):
+        raise ValueError(f"may_rotate_itself must be True or False, not {may_rotate_itself!r}")
+
+
 def holds_key(text: str) -> bool:
     """Tell whether a text holds a key, also if it is joined to other letters, or the secret alone.
 

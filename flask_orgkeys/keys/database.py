@@ -99,7 +99,22 @@ def takes_text(connection: sa.Connection, text: str) -> bool:
     """
     if text.isascii() or connection.dialect.name not in ("mysql", "mariadb"):
         return True
-    charset = connection.scalar(sa.text("SELECT @@character_set_client"))
+    return _has_characters(_charset(connection), text)
+
+
+def with_sendable_characters(connection: sa.Connection, text: str) -> str:
+    """Return a text with a ``?`` for each character that a connection cannot send."""
+    if takes_text(connection, text):
+        return text
+    charset = _charset(connection)
+    return "".join(each if _has_characters(charset, each) else "?" for each in text)
+
+
+def _charset(connection: sa.Connection) -> str:
+    return str(connection.scalar(sa.text("SELECT @@character_set_client")))
+
+
+def _has_characters(charset: str, text: str) -> bool:
     if charset in ("utf8", "utf8mb3"):
         return max(text) <= "\uffff"
     try:

@@ -36,7 +36,7 @@ def revoke(store: Store, organization_id: Any, key_id: str, *, actor: Actor) -> 
     result: Any = store.session.execute(
         sa.update(store.models.ApiKey)
         .where(*store.is_(organization_id, key_id), store.models.ApiKey.revoked_at.is_(None))
-        .values(revoked_at=now, revoked_by=actor.name)
+        .values(revoked_at=now, revoked_by=store.recorded(actor))
         .execution_options(synchronize_session=False)
     )
     if result.rowcount == 0:
@@ -72,7 +72,7 @@ def revoke_all(
         for key in _locked(store, ids[start : start + ROWS_AT_ONCE]):
             if key.revoked_at is None:
                 key.revoked_at = now
-                key.revoked_by = actor.name
+                key.revoked_by = store.recorded(actor)
                 store.record(key.organization_id, key.id, KEY_REVOKED, now, actor)
                 revoked.append(key)
         store.session.flush()

@@ -39,7 +39,7 @@ def defused(cell: str) -> str:
 
 
 def _cell(value: Any) -> str:
-    if value is None:
+    if value is None or value == {}:
         return ""
     return json.dumps(value, ensure_ascii=False) if isinstance(value, dict) else str(value)
 

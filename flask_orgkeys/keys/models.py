@@ -129,8 +129,8 @@ class KeyEvent(_Row):
         actor: Mapped[str | None]
         address: Mapped[str | None]
         """Network address of the client, if the change came in a request."""
-        details: Mapped[dict[str, Any] | None]
-        """Particulars of the change, never a secret."""
+        details: Mapped[dict[str, Any]]
+        """Particulars of the change, or an empty dict; never a secret."""
 
 
 class KeyUse(_Row):

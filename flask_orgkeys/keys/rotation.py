@@ -243,10 +243,12 @@ def _as_long_as_before(key: ApiKey, now: datetime) -> datetime | None:
 
 
 def _rotation_of(marker: str) -> datetime | None:
+    """Return the time of the rotation that a marker names, or ``None`` if it names none."""
     try:
-        return None if marker == _NEVER else datetime.fromisoformat(marker)
+        rotated_at = datetime.fromisoformat(marker)
     except ValueError:
         return None
+    return rotated_at if rotated_at.tzinfo is not None else None
 
 
 def _is_unconfirmed(key: ApiKey) -> bool:
@@ -261,6 +263,7 @@ def _read_living(store: Store, organization_id: Any, key_id: str, after: str | N
     that the first caller was given.
     """
     begun = datetime.now(UTC)
+    store.check_organization(organization_id)
     store.session.flush()
     with _conflicts_named(key_id):
         key, has_waited = _read(store, organization_id, key_id)
@@ -270,7 +273,9 @@ def _read_living(store: Store, organization_id: Any, key_id: str, after: str | N
         raise KeyEnded(key_id)
     if after not in (None, marker_of(key.rotated_at)):
         raise RotationConflict(key_id)
-    if key.rotated_at is not None and (has_waited or _is_later(store, key.rotated_at, begun)):
+    if key.rotated_at is not None and (has_waited or begun < key.rotated_at <= datetime.now(UTC)):
+        # Rotated since this began: it waited for a connection, or for SQLite's one writer. A later
+        # time is no sign of it. It is the clock of another machine, or one that was set back.
         raise RotationConflict(key_id)
     return key
 
@@ -312,16 +317,6 @@ def _is_locked(store: Store, conditions: Iterable[sa.ColumnElement[bool]]) -> bo
             return True
         raise
     return False
-
-
-def _is_later(store: Store, rotated_at: datetime, begun: datetime) -> bool:
-    """Tell whether a rotation came after the time at which this one began.
-
-    SQLite alone needs this, if the host begins every transaction as IMMEDIATE: then the first read
-    waits already. Its processes share one clock.
-    """
-    connection = store.session.connection(bind_arguments={"mapper": store.models.ApiKey})
-    return connection.dialect.name == "sqlite" and rotated_at > begun
 
 
 def _replace_secret(

@@ -101,7 +101,7 @@ class Selection:
         if self.scope is not None:
             conditions.append(_Holds(key.scopes, sa.literal(self.scope, sa.String())))
         if self.created_by is not None:
-            conditions.append(key.created_by == self.created_by)
+            conditions += _is_exactly(key.created_by, self.created_by)
         if self.unused_since is not None:
             last_sign = sa.func.coalesce(key.last_used_at, key.created_at)
             conditions.append(last_sign < self.unused_since.astimezone(UTC))
@@ -164,6 +164,11 @@ def _of_expiry(
     if expires == EXPIRES_NEVER:
         return [key.expires_at.is_(None)]
     return [key.revoked_at.is_(None), key.expires_at > now, key.expires_at <= now + soon]
+
+
+def _is_exactly(column: Any, text: str) -> list[sa.ColumnElement[bool]]:
+    # To MariaDB, "ada " is equal to "ada": it fills up the shorter one with spaces.
+    return [column == text, column + "." == f"{text}."]
 
 
 def _matches(key: type[ApiKey], search: str, prefix: str) -> sa.ColumnElement[bool]:

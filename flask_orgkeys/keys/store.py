@@ -16,8 +16,15 @@ import sqlalchemy as sa
 
 from .. import signals, tokens
 from ..errors import KeyLimitReached, ReplayedCreation
-from .cleaning import UnfitText, check_idempotency_key, clean_name, clean_note, clean_scopes
-from .database import takes_text
+from .cleaning import (
+    UnfitText,
+    check_idempotency_key,
+    check_permission,
+    clean_name,
+    clean_note,
+    clean_scopes,
+)
+from .database import takes_text, with_sendable_characters
 from .events import Actor
 from .locks import Locks
 from .models import ACTIVE, IDEMPOTENCY_KEY, KEY_CREATED, KEY_PRUNED, ApiKey, Models
@@ -77,10 +84,17 @@ class Store:
 
     def takes(self, text: str | None) -> bool:
         """Tell whether the connection can send a text."""
-        if not text or text.isascii():
-            return True
-        bind = {"mapper": self.models.ApiKey}
-        return takes_text(self.session.connection(bind_arguments=bind), text)
+        return not text or text.isascii() or takes_text(self._connection(), text)
+
+    def recorded(self, actor: Actor) -> str | None:
+        """Return the name of an actor for a column: no character of it may fail a revocation."""
+        name = actor.name
+        if not name or name.isascii():
+            return name
+        return with_sendable_characters(self._connection(), name)
+
+    def _connection(self) -> sa.Connection:
+        return self.session.connection(bind_arguments={"mapper": self.models.ApiKey})
 
     def checked_text(self, text: str) -> str:
         """Return a text that the connection can send.
@@ -126,6 +140,7 @@ class Store:
         name = self.checked_text(clean_name(name))
         note = self.checked_text(clean_note(note) or "") or None
         held = clean_scopes(scopes, self.settings)
+        check_permission(may_rotate_itself)
         if expires_at is not None:
             expires_at = to_utc(expires_at, "expires_at")
         if idempotency_key is not None:
@@ -142,7 +157,7 @@ class Store:
             scopes=held,
             digest=tokens.digest(token.secret, self.settings.peppers),
             created_at=now,
-            created_by=actor.name,
+            created_by=self.recorded(actor),
             expires_at=expires_at,
             note=note,
             may_rotate_itself=may_rotate_itself,
@@ -279,9 +294,9 @@ class Store:
                 key_id=key_id,
                 action=action,
                 occurred_at=now,
-                actor=actor.name,
+                actor=self.recorded(actor),
                 address=actor.address,
-                details=details,
+                details=details or {},
             )
         )
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from flask import request
 
-from ..keys.activity import EventFilter, iterate_events
+from ..keys.activity import EventFilter, iterate_events, keys_of
 from ..keys.event_csv import csv_lines
 from ..keys.models import ACTIONS
 from ..keys.redaction import without_secret
@@ -25,11 +25,13 @@ if TYPE_CHECKING:
 class Activity:
     """A page of the audit record.
 
+    :param keys: the ids of the keys that exist.
     :param query: the filter: ``action``, and ``subject`` for a key or a person.
     """
 
     visit: Visit
     rows: Sequence[EventRow]
+    keys: Collection[str]
     page: Pagination
     query: Mapping[str, str]
 
@@ -61,8 +63,9 @@ def activity_of(visit: Visit) -> Activity:
     events = management.list_events(
         organization_id, action=action, search=search, limit=KEYS_PER_PAGE, offset=page.offset
     )
+    keys = keys_of(state_of().keys, organization_id, events)
     names = state_of().host.names_of(event.actor for event in events)
-    return Activity(visit, event_rows(events, names, visit.now), page, query)
+    return Activity(visit, event_rows(events, names, visit.now), keys, page, query)
 
 
 def _query_of_request() -> dict[str, str]:

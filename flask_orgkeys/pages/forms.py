@@ -43,6 +43,8 @@ MANY_SCOPES = 8
 """How many scopes make it a chore to find and tick each."""
 FOLDED_SCOPES = 20
 """How many scopes are too many to show at once: their groups are folded."""
+A_MOMENT = timedelta(minutes=1)
+"""The time that may pass between the reckoning of an expiry and the creation of its key."""
 
 
 class PageForm(FlaskForm):
@@ -200,7 +202,8 @@ class CreateKeyForm(NamedKeyForm, LifetimeForm):
         if key.expires_at is None:
             self._offer(NEVER)
         else:
-            self._offer(str((key.expires_at - key.created_at).days))
+            lifetime = key.expires_at - (key.rotated_at or key.created_at)
+            self._offer(str((lifetime + A_MOMENT).days))
 
     def _fill_in(self, values: MultiDict[str, str]) -> None:
         """Fill in the values of a URL, without those that the form would refuse."""
@@ -279,6 +282,12 @@ class CheckForm(PageForm):
 
 class PlainForm(PageForm):
     """Nothing but the CSRF token."""
+
+
+class EndPreviousForm(PlainForm):
+    """The rotation that the page was shown after, whose old secret is to end."""
+
+    after: Any = HiddenField()
 
 
 def _refuse_unfit(clean: Callable[[str], object], field: StringField) -> None:

@@ -14,7 +14,7 @@ from ..state import state_of
 from .access import Visit, actor
 from .change import committed_change
 from .example_request import example_for
-from .forms import PlainForm, RotateKeyForm
+from .forms import EndPreviousForm, RotateKeyForm
 from .key_page import key_or_404, render_key
 from .language import gettext
 
@@ -43,14 +43,16 @@ def rotate(visit: Visit, key_id: str) -> Any:
 
 def end_previous(visit: Visit, key_id: str) -> Any:
     key = key_or_404(visit, key_id)
-    form = PlainForm()
+    form = EndPreviousForm()
     if not form.validate_on_submit():
         return render_key(visit, key, end_form=form), 422
-    organization_id = visit.organization.id
+    organization_id, after = visit.organization.id, form.after.data or None
     try:
         committed_change(
             visit,
-            lambda: management.end_previous_secret(organization_id, key_id, ended_by=actor()),
+            lambda: management.end_previous_secret(
+                organization_id, key_id, ended_by=actor(), after=after
+            ),
             key_id=key_id,
         )
     except KeyNotFound:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Self
 from .. import tokens
 from ..config.scopes import in_declared_order
 from ..keys.models import EXPIRED, REVOKED, ApiKey
-from ..keys.rotation import ends_oldest, has_living_previous
+from ..keys.rotation import ends_oldest, has_living_previous, marker_of
 from . import language
 
 if TYPE_CHECKING:
@@ -45,30 +45,37 @@ class RotationRow:
     """Both secrets of a key, while both live.
 
     :param confirmed: the first use of the new one.
+    :param records_uses: whether the uses of the old one are recorded. The first one of the new one
+        always is.
     :param previous_used: the last use of the old one since the rotation.
     :param previous_until: the end of the old one.
     :param is_urgent: whether the new one was never used, and the old one ends within a day.
     :param ends_oldest: whether another rotation would end the old one at once.
+    :param marker: names the last rotation.
     """
 
     confirmed: Moment | None
+    records_uses: bool
     previous_used: Moment | None
     previous_until: Moment
     is_urgent: bool
     ends_oldest: bool
+    marker: str
 
     @classmethod
-    def of(cls, key: ApiKey, now: datetime) -> Self | None:
+    def of(cls, key: ApiKey, settings: Settings, now: datetime) -> Self | None:
         """Return both secrets of a key, or ``None`` if it has one."""
         until = key.previous_until
         if until is None or not has_living_previous(key, now):
             return None
         return cls(
             confirmed=_moment(key.confirmed_at, now),
+            records_uses=settings.last_used_step is not None,
             previous_used=_moment(key.previous_used_at, now),
             previous_until=Moment.at(until, now),
             is_urgent=key.confirmed_at is None and until - now <= timedelta(days=1),
             ends_oldest=ends_oldest(key, now),
+            marker=marker_of(key.rotated_at),
         )
 
 
@@ -127,7 +134,7 @@ class KeyRow:
             revoked_by=_named(key.revoked_by, names),
             is_expired=status == EXPIRED,
             is_revoked=status == REVOKED,
-            rotation=RotationRow.of(key, now),
+            rotation=RotationRow.of(key, settings, now),
         )
 
 

@@ -13,7 +13,7 @@ from flask.views import MethodView, View
 from jinja2 import DictLoader
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from flask_orgkeys import errors, require_key, require_scope
+from flask_orgkeys import errors, holder, require_key, require_scope
 from flask_orgkeys.commands.doctor import ADVICE, UNSAFE
 
 from .. import databases
@@ -358,6 +358,12 @@ def test_guard_of_a_parent_that_holds_is_not_named(
     strong_host.app.register_blueprint(blueprint)
     accepted = (*ACCEPTED, "no-wall:child")
     assert check(strong_host, accepted=accepted) == (0, "Nothing unsafe found.\n")
+
+
+def test_views_of_ours_are_not_named(strong_host: Host) -> None:
+    """They answer about the presented key alone, and no host can give them a wall."""
+    strong_host.app.register_blueprint(holder.blueprint, url_prefix="/api/key")
+    assert check(strong_host) == (0, "Nothing unsafe found.\n")
 
 
 class TestErrorHandlers:

@@ -37,6 +37,9 @@ BY_ORGANIZATION: dict[str, Callable[[OrgKeys, Any], Any]] = {
     "rotate_key": lambda keys, id_: keys.rotate_key(
         id_, "0" * 12, overlap=timedelta(0), expires_at=None
     ),
+    "rotate_key of no id": lambda keys, id_: keys.rotate_key(
+        id_, "", overlap=timedelta(0), expires_at=None
+    ),
     "end_previous_secret": lambda keys, id_: keys.end_previous_secret(id_, "0" * 12),
     "list_uses": lambda keys, id_: keys.list_uses(id_, "0" * 12),
     "list_events": lambda keys, id_: keys.list_events(id_),
@@ -270,6 +273,13 @@ def test_filters_of_list_and_count(any_host: Host) -> None:
             count = any_host.orgkeys.count_keys(acme, **chosen)
             assert count == len(any_host.orgkeys.list_keys(acme, **chosen))
         assert any_host.orgkeys.count_keys(acme, created_by="ada") == 1
+
+
+@pytest.mark.parametrize("wrong", ["yes", "", 1, None])
+def test_permission_that_is_no_bool(host: Host, wrong: Any) -> None:
+    with pytest.raises(ValueError, match="may_rotate_itself"):
+        host.issue(may_rotate_itself=wrong)
+    assert host.keys() == []
 
 
 def test_form_of_a_pruned_key(any_host: Host) -> None:

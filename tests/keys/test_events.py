@@ -124,3 +124,17 @@ def test_organization_that_the_column_cannot_hold(host: Host, wrong: Any) -> Non
         for function in (host.orgkeys.list_events, host.orgkeys.count_events):
             with pytest.raises(ValueError, match="organization_id"):
                 function(wrong)
+
+
+def test_details_are_a_dict(recorded: Host) -> None:
+    """Of every event, also if it has no particulars."""
+    organization_id = recorded.organization_ids["acme"]
+    events = recorded.orgkeys.list_events(organization_id)
+    assert {event.action: event.details for event in events} == {"created": {}, "revoked": {}}
+
+
+@pytest.mark.parametrize("end", [" ", "0"])
+def test_key_id_is_matched_whole(recorded: Host, end: str) -> None:
+    id_ = key_id(recorded, "100% CI")
+    assert len(listed(recorded, key_id=id_)) == 2
+    assert listed(recorded, key_id=id_ + end) == []

@@ -39,6 +39,22 @@ class TestConnectionOfOldUtf8:
         assert response.status_code == 422
         assert old.key(key_id).name == "CI"
 
+    def test_actor(self, old: Host) -> None:
+        """A revocation does not fail for the name of the user."""
+        _, key_id = old.issue(created_by="ada 🚀")
+        with old.app.app_context():
+            acme = old.organization_ids["acme"]
+            assert old.orgkeys.revoke_key(acme, key_id, revoked_by="é🚀")
+            old.db.session.commit()
+        key = old.key(key_id)
+        assert (key.created_by, key.revoked_by) == ("ada ?", "é?")
+        assert [event["actor"] for event in old.events()] == ["ada ?", "é?"]
+        _, other = old.issue()
+        with old.app.app_context():
+            assert len(old.orgkeys.revoke_keys(acme, revoked_by="🚀")) == 1
+            old.db.session.commit()
+        assert old.key(other).revoked_by == "?"
+
     def test_search(self, old: Host) -> None:
         old.issue(name="Émile")
         client = old.client("ada")

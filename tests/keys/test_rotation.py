@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+import time_machine
 
 from flask_orgkeys import errors, signals
 
@@ -241,3 +242,13 @@ def test_nothing_to_end_on_a_revoked_key(any_host: Host) -> None:
     until = any_host.key(key_id).previous_until
     assert end_previous(any_host, key_id) is False
     assert any_host.key(key_id).previous_until == until
+
+
+@pytest.mark.parametrize("seconds", [0, -3600], ids=["standing still", "set back"])
+def test_clock_that_does_not_go_on(any_host: Host, seconds: int) -> None:
+    """It makes no conflict of rotations that come one after another."""
+    _, key_id = any_host.issue()
+    with time_machine.travel(in_days(1), tick=False) as clock:
+        for _ in range(4):
+            assert answer(any_host, rotate(any_host, key_id)) == 200
+            clock.shift(seconds)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -41,6 +42,22 @@ def test_events_of_the_organisation_newest_first(any_host: Host) -> None:
         ("Created", second, "ben"),
         ("Created", first, "ada"),
     ]
+
+
+def test_links_lead_to_keys_that_exist(any_host: Host) -> None:
+    """The events of a pruned key stay; its page is gone."""
+    _, living = any_host.issue()
+    _, pruned = any_host.issue()
+    any_host.revoke(pruned)
+    with any_host.app.app_context():
+        any_host.orgkeys.prune_keys(ended_before=datetime.now(UTC))
+        any_host.db.session.commit()
+    client = any_host.client("ada")
+    soup = BeautifulSoup(client.get(ACTIVITY).text, "html.parser")
+    links = [str(link["href"]) for link in soup.select("tbody a")]
+    assert links == [f"{LIST}/{living}"]
+    assert [client.get(link).status_code for link in links] == [200]
+    assert [row[2] for row in rows(any_host)].count(pruned) == 3
 
 
 @pytest.mark.parametrize(

@@ -61,6 +61,7 @@ FILTERS = {
     "by=Ada": {"fresh"},
     "by=ada&use=never": {"idle"},
     "by=ADA": set(),
+    "by=ada ": set(),
     "expires=soon&status=all": {"soon"},
 }
 

@@ -378,3 +378,37 @@ class TestPublicStart:
 
     def test_longest_search_is_longer_than_any_name(self) -> None:
         assert len(unicodedata.normalize("NFD", "\u1f82" * 100)) <= LONGEST_SEARCH
+
+
+class TestLike:
+    """The form, filled in with the values of another key."""
+
+    def lifetime(self, host: Host, key_id: str) -> str:
+        page = host.client("ada").get(f"{LIST}/new?like={key_id}")
+        (option,) = control(page, "expires_in").select("[selected]")
+        return str(option["value"])
+
+    def test_lifetime_of_a_key_from_the_form(self, host: Host) -> None:
+        """The key is created a moment after its expiry was reckoned."""
+        assert send(host, expires_in="60").status_code == 200
+        (key,) = host.keys()
+        assert self.lifetime(host, key.id) == "60"
+
+    @pytest.mark.parametrize(("hours", "offered"), [(0, "30"), (23, "30"), (24, "90"), (-1, "90")])
+    def test_lifetime_in_whole_days(self, host: Host, hours: int, offered: str) -> None:
+        expires_at = datetime.now(UTC) + timedelta(days=30, hours=hours)
+        _, key_id = host.issue(expires_at=expires_at)
+        assert self.lifetime(host, key_id) == offered
+
+    def test_lifetime_since_the_last_rotation(self, host: Host) -> None:
+        with time_machine.travel(datetime.now(UTC) - timedelta(days=50)):
+            _, key_id = host.issue(expires_at=datetime.now(UTC) + timedelta(days=90))
+        with host.app.app_context():
+            host.orgkeys.rotate_key(
+                host.organization_ids["acme"],
+                key_id,
+                overlap=timedelta(0),
+                expires_at=datetime.now(UTC) + timedelta(days=365),
+            )
+            host.db.session.commit()
+        assert self.lifetime(host, key_id) == "365"

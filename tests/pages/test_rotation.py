@@ -34,6 +34,13 @@ def form(host: Host, key_id: str, **values: str) -> dict[str, str]:
     return {**form_fields(page.text), **CHOICE, **values}
 
 
+def end_fields(page: str) -> dict[str, str]:
+    """The hidden fields of the form that ends the old secret."""
+    soup = BeautifulSoup(page, "html.parser")
+    fields = soup.select("form[action$=end-previous] input[type=hidden]")
+    return {str(field["name"]): str(field["value"]) for field in fields}
+
+
 def status_of(host: Host, token: str) -> int:
     return host.client().get("/api/whoami", headers=bearer(token)).status_code
 
@@ -139,6 +146,19 @@ def test_the_key_page_tells_which_secret_is_used(host: Host, at_noon: Any) -> No
     assert "Old secret: last used 5 minutes ago" in client.get(f"{LIST}/{key_id}").text
 
 
+def test_uses_of_the_old_secret_are_not_recorded(new_host: MakeHost) -> None:
+    """Nobody can tell then whether it was used; the first use of the new one is always noted."""
+    host = new_host(config={"ORGKEYS_LAST_USED_SECONDS": None})
+    token, key_id = host.issue()
+    client = host.client("ada")
+    new = shown_key(client.post(url(key_id), data=form(host, key_id)).text)
+    assert status_of(host, token) == status_of(host, new) == 200
+    for page in (client.get(LIST).text, client.get(f"{LIST}/{key_id}").text):
+        assert "Old secret: not used since" not in page
+        assert "Old secret: use not recorded, works until 8 Jun 2026, 12:00:00 UTC." in page
+        assert "New secret: first used now." in page
+
+
 def test_the_end_of_the_old_secret(any_host: Host) -> None:
     token, key_id = any_host.issue()
     client = any_host.client("ada")
@@ -150,6 +170,33 @@ def test_the_end_of_the_old_secret(any_host: Host) -> None:
     assert refused.json["code"] == "rotated_key"  # type: ignore[index]
     assert status_of(any_host, new) == 200
     assert "End the old secret now" not in client.get(f"{LIST}/{key_id}").text
+
+
+def test_a_page_from_before_another_rotation_ends_nothing(any_host: Host) -> None:
+    """The secret that it names has ended; the one that is old by now is in use."""
+    _, key_id = any_host.issue()
+    client = any_host.client("ada")
+    client.post(url(key_id), data=form(any_host, key_id))
+    fields = end_fields(client.get(f"{LIST}/{key_id}").text)
+    used = shown_key(client.post(url(key_id), data=form(any_host, key_id)).text)
+    assert status_of(any_host, used) == 200
+    page = client.post(url(key_id), data=form(any_host, key_id)).text
+    answer = client.post(url(key_id, "end-previous"), data=fields)
+    assert (answer.status_code, answer.location) == (303, f"{LIST}/{key_id}")
+    assert status_of(any_host, used) == 200
+    # The page with the new secret is of the last rotation.
+    client.post(url(key_id, "end-previous"), data=end_fields(page))
+    assert status_of(any_host, used) == 401
+
+
+@pytest.mark.parametrize("after", ["2026-01-01", "2026-01-01T12:00:00", "never", "\0", "x"])
+def test_end_of_an_old_secret_after_no_rotation(any_host: Host, after: str) -> None:
+    token, key_id = any_host.issue()
+    client = any_host.client("ada")
+    client.post(url(key_id), data=form(any_host, key_id))
+    answer = client.post(url(key_id, "end-previous"), data={"after": after})
+    assert answer.status_code == 303
+    assert status_of(any_host, token) == 200
 
 
 @pytest.mark.parametrize("step", ["rotate", "end-previous"])

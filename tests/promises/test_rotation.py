@@ -330,3 +330,29 @@ def test_overlap_of_a_day_is_a_day(any_host: Host) -> None:
     rotate(any_host, key_id, overlap=timedelta(days=1))
     key = any_host.key(key_id)
     assert key.previous_until - key.rotated_at == timedelta(days=1)
+
+
+@at_levels(LEVELS)
+def test_one_that_is_committed_before_the_second_reads(
+    new_host: MakeHost,
+    any_database_url: str,
+    level: str | None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The second has begun by then, and waits for a connection, for example."""
+    host = new_host(any_database_url, config=options_of(level))
+    old, key_id = host.issue()
+    read = rotation._read
+    first: list[str] = []
+
+    def wait_and_read(*arguments: Any) -> Any:
+        patch.undo()
+        with ThreadPoolExecutor(1) as pool:
+            first.append(pool.submit(rotate, host, key_id).result(timeout=30))
+        return read(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(rotation, "_read", wait_and_read)
+        with pytest.raises(errors.RotationConflict):
+            rotate(host, key_id)
+    assert [answer(host, token) for token in (old, *first)] == [200, 200]

@@ -177,3 +177,33 @@ def test_naive_clock_of_the_database_is_not_asked(any_host: Host) -> None:
         ).one()
     in_utc = [moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment for moment in moments]
     assert in_utc == [EXPIRIES[1], expiry, expiry - MICROSECOND]
+
+
+@pytest.mark.parametrize("any_database_url", [databases.PSYCOPG, databases.PSYCOPG2], indirect=True)
+@pytest.mark.parametrize(
+    ("expires_at", "code"),
+    [
+        ("infinity", None),
+        ("9999-12-31 23:59:59.999999+00", None),
+        ("294276-12-31 00:00+00", None),
+        ("0001-01-01 00:00+00", "expired_key"),
+        ("4713-01-01 00:00+00 BC", "expired_key"),
+        ("-infinity", "expired_key"),
+    ],
+)
+@pytest.mark.parametrize("zone", ["Pacific/Kiritimati", "Etc/GMT+12"])
+def test_expiry_that_no_driver_can_read(
+    new_host: MakeHost, any_database_url: str, expires_at: str, code: str | None, zone: str
+) -> None:
+    """Written by the host itself."""
+    url = sa.make_url(any_database_url).update_query_dict({"options": f"-c timezone={zone}"})
+    host = new_host(url.render_as_string(hide_password=False))
+    token, key_id = host.issue()
+    with host.app.app_context(), host.db.engine.begin() as connection:
+        connection.execute(
+            sa.text("UPDATE orgkeys_key SET expires_at = :expires_at WHERE id = :id"),
+            {"expires_at": expires_at, "id": key_id},
+        )
+    answer = host.client().get("/api/whoami", headers=bearer(token))
+    assert (answer.status_code, answer.json.get("code")) == (401 if code else 200, code)
+    assert host.client().get("/open", headers=bearer(token)).status_code == 200
