@@ -13,6 +13,7 @@ from .conftest import OpenPage, Site
 from .pages import (
     KEYS,
     assert_shows_nowhere,
+    create_dialog,
     create_key,
     create_link,
     created_dialog,
@@ -46,6 +47,15 @@ def test_its_words(page: Page) -> None:
     expect(token_field(page)).to_have_value(re.compile(r"^orgk_[0-9A-Za-z]{12}_[0-9A-Za-z]{38}$"))
     expect(copy_button(page)).to_be_focused()
     expect(created_dialog(page)).to_contain_text("GitHub · project:deploy · expires")
+    expect(page.get_by_text("Your browser may not ask")).to_be_hidden()
+
+
+def test_its_words_on_a_phone(open_page: OpenPage) -> None:
+    """Phones leave a page without a question: that is said before."""
+    page = open_page(has_touch=True, is_mobile=True, viewport={"width": 390, "height": 800})
+    create_key(page)
+    expect(page.get_by_text("Your browser may not ask")).to_be_visible()
+    expect(created_dialog(page)).to_have_accessible_description(re.compile("may not ask"))
 
 
 @pytest.mark.parametrize("tool", ["curl", "GitHub Actions", "GitLab CI", "Python"])
@@ -147,6 +157,43 @@ class TestStaying:
             page.mouse.click(4, 4)
             page.keyboard.press("Escape")
         expect(token_field(page)).to_have_value(token)
+
+
+class TestAPageThatAHostRendersAnew:
+    """Scripts of hosts do so: elements are others then, and nothing listens to the old ones."""
+
+    ANEW = "() => { document.body.innerHTML = document.body.innerHTML }"
+
+    def test_with_the_key(self, page: Page, clipboard: Callable[[], str]) -> None:
+        page.goto(KEYS)
+        page.evaluate(self.ANEW)
+        create_link(page).click()
+        fill_in(create_dialog(page))
+        page.evaluate(self.ANEW)
+        expect(page.locator("dialog:modal")).to_have_count(1)
+        page.keyboard.press("Escape")
+        expect(page.get_by_role("dialog")).to_have_count(0)
+
+        create_link(page).click()
+        fill_in(create_dialog(page))
+        submit(create_dialog(page))
+        token = token_field(page).input_value()
+        page.evaluate(self.ANEW)
+        expect(page.locator("dialog:modal")).to_have_count(1)
+        page.keyboard.press("Escape")
+        copy_button(page).click()
+        expect(created_dialog(page).get_by_role("status")).to_have_text("Key copied.")
+        assert clipboard() == token
+        done(page).click()
+        expect(create_link(page)).to_be_focused()
+
+    def test_before_copying(self, page: Page, questions: list[str]) -> None:
+        token = create_key(page)
+        page.evaluate(self.ANEW)
+        use_the_page(page)
+        page.evaluate("() => { location.href = '/open' }")
+        expect(token_field(page)).to_have_value(token)
+        assert questions == ["beforeunload"]
 
 
 class TestLeaving:

@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from .conftest import OpenPage, Site
-from .looks import brightness, sideways, violations
+from .looks import brightness, change_style_sheet, sideways, violations
 from .pages import (
     KEYS,
     LONGEST_NAME,
@@ -153,6 +153,27 @@ class TestDarkMode:
         assert brightness(page, "table") > 200
         create_link(page).click()
         assert brightness(page, "dialog") > 200
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_an_older_browser(site: Site, open_page: OpenPage, scheme: str) -> None:
+    """It knows no light-dark(), mixed colours, words for assistive technology alone, or anchors."""
+    page = open_page(viewport=LARGE, color_scheme=scheme)
+    unknown = ("light-dark(", "color-mix(", "(anchor-scope: all)")
+    changes = [text for each in unknown for text in (each, each.replace("a", "unknown-a", 1))]
+    change_style_sheet(page, *changes, 'content: attr(data-label) / "";', "")
+    Visitor(page, site).create()
+    if scheme == "light":
+        assert brightness(page, "dialog") > 200
+    else:
+        assert brightness(page, "dialog") < 60
+    assert violations(page) == []
+    page.keyboard.press("Escape")
+    page.set_viewport_size(SMALL)
+    assert violations(page) == []
+    assert sideways(page) <= 0
+    cell = row(page, "Production").get_by_role("cell").first
+    assert cell.evaluate("it => getComputedStyle(it, '::before').content") == '"Key"'
 
 
 def test_the_colours_of_a_host(site: Site, page: Page) -> None:

@@ -6,7 +6,7 @@ import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from .conftest import OpenPage, Site
-from .looks import sideways, violations
+from .looks import change_style_sheet, sideways, violations
 from .pages import KEYS, tab_to
 
 SETTINGS = "/o/acme/settings"
@@ -71,8 +71,12 @@ class TestWithoutThePermission:
         assert answer is not None
         assert answer.status == 403
 
-    def test_its_room(self, page: Page, tab: Locator) -> None:
+    @pytest.mark.parametrize("anchors", [True, False], ids=["anchors", "no-anchors"])
+    def test_its_room(self, page: Page, tab: Locator, anchors: bool) -> None:
         """The reason is whole, and makes nothing scroll sideways, on a small screen too."""
+        if not anchors:
+            change_style_sheet(page, "(anchor-scope: all)", "(anchor-scope: unknown)")
+            page.reload()
         page.set_viewport_size({"width": 320, "height": 640})
         tab.hover()
         box = page.get_by_role("tooltip").bounding_box()

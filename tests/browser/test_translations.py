@@ -56,3 +56,18 @@ def test_what_the_script_says(german_page: Page) -> None:
     german_page.get_by_role("button", name="Kopieren", exact=True).click()
     expect(german_page.get_by_role("status")).to_have_text("Schlüssel kopiert.")
     assert sideways(german_page) <= 0
+
+
+def test_a_rotation(german_page: Page, site: Site) -> None:
+    _, key_id = site.host.issue(name="CI")
+    page = german_page
+    page.goto(f"{KEYS}/{key_id}")
+    page.get_by_role("link", name="Erneuern: CI", exact=True).click()
+    page.get_by_role("dialog").get_by_role("button", name="Schlüssel erneuern").click()
+    shown = page.get_by_role("dialog", name="Neues Geheimnis erstellt")
+    expect(shown).to_be_visible()
+    assert violations(page) == []
+    shown.get_by_role("link", name="Fertig", exact=True).click()
+    expect(page.get_by_text("Neues Geheimnis: noch nicht verwendet.")).to_be_visible()
+    assert violations(page) == []
+    assert sideways(page) <= 0

@@ -100,7 +100,7 @@ def test_scripts_of_the_host_leave_the_pages_alone(host: Host, path: str) -> Non
 
     (root,) = BeautifulSoup(page, "html.parser").select("[data-orgkeys]")
 
-    for name in ("data-turbo", "hx-boost", "hx-history"):
+    for name in ("data-turbo", "hx-boost", "hx-boost:inherited", "hx-history"):
         assert root[name] == "false"
     assert root.has_attr("v-pre")
     assert root.has_attr("x-ignore")

@@ -597,6 +597,27 @@ class TestHeaders:
         assert response.headers["X-Content-Type-Options"] == "nosniff"
         assert response.headers["Cache-Control"] == "no-store"
         assert response.headers["Referrer-Policy"] == "same-origin"
+        assert response.headers["X-Frame-Options"] == "DENY"
+        assert response.headers["Cross-Origin-Opener-Policy"] == "same-origin"
+        assert response.headers["Cross-Origin-Resource-Policy"] == "same-origin"
+
+    @pytest.mark.parametrize(
+        ("url", "is_sent"),
+        [
+            ("https://host.test", True),
+            ("http://127.0.0.1:5000", True),
+            ("http://[::1]:5000", True),
+            ("http://host.test", False),
+            ("http://localhost.host.test", False),
+        ],
+    )
+    def test_no_opener_policy_that_a_browser_complains_of(
+        self, host: Host, url: str, is_sent: bool
+    ) -> None:
+        """On plain http to a name that is not this machine, it has no effect but a warning."""
+        headers = host.client().get(LIST, base_url=url).headers
+        assert ("Cross-Origin-Opener-Policy" in headers) is is_sent
+        assert headers["Cross-Origin-Resource-Policy"] == "same-origin"
 
     @on_every_page
     def test_nothing_inline(self, host: Host, method: str, path: str) -> None:

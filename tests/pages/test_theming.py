@@ -28,6 +28,7 @@ TEMPLATES = {
 }
 STYLE_SHEET = PAGES / "static" / "orgkeys.css"
 MAX_STYLE_SHEET_BYTES = 16 * 1024
+MAX_SCRIPT_BYTES = 6.5 * 1024
 PAGE = (ROOT / "docs" / "theming.md").read_text()
 SETTINGS_PAGE = """
 {% from "orgkeys/_tab.html" import api_keys_tab with context %}{{ api_keys_tab(organization) }}
@@ -154,6 +155,14 @@ class TestStyleSheet:
     def test_size(self) -> None:
         assert STYLE_SHEET.stat().st_size <= MAX_STYLE_SHEET_BYTES
 
+    def test_labels_for_older_browsers(self) -> None:
+        """They drop a content that has another text for assistive technology."""
+        contents = re.findall(
+            r"(?<!-)content: ([^;]+);(?: content: ([^;]+);)?", STYLE_SHEET.read_text()
+        )
+        assert len(contents) >= 5
+        assert [(first, second) for first, second in contents if second != f'{first} / ""'] == []
+
     def test_nothing_of_the_host(self) -> None:
         """Every selector names a class or an attribute of ours."""
         parsed = tinycss2.parse_stylesheet(STYLE_SHEET.read_text(), True, True)
@@ -161,6 +170,13 @@ class TestStyleSheet:
         selectors = [selector for prelude in preludes for selector in split(prelude)]
         assert len(selectors) > 100
         assert [selector for selector in selectors if "orgkeys" not in selector] == []
+
+
+def test_size_of_the_script() -> None:
+    """Comments apart; it is served as it stands, indentation and all."""
+    lines = (PAGES / "static" / "orgkeys.js").read_text().splitlines(keepends=True)
+    code = "".join(line for line in lines if not line.lstrip().startswith("//"))
+    assert len(code.encode()) <= MAX_SCRIPT_BYTES
 
 
 def inner(rule: tinycss2.ast.Node) -> list[tinycss2.ast.QualifiedRule]:

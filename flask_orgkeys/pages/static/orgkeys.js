@@ -1,14 +1,15 @@
-// Without this script every step is a page of its own. Listeners are the document's: a host's
-// script may render the page anew.
-const on = (target, type, listener) => target.addEventListener(type, listener);
+// Without this script every step is a page of its own. Listeners are the document's, and elements are
+// found when they are needed: a host's script may render the page anew at any time.
+const on = (target, type, listener) => target.addEventListener(type, listener, true);
 const find = (selector, start = document) => start.querySelector(selector);
 const findAll = (selector, start) => [...start.querySelectorAll(selector)];
-const root = () => find("[data-orgkeys]");
+const byId = (id) => document.getElementById(id);
+const setBusy = (element, isBusy) => element.setAttribute("aria-busy", isBusy);
 
-const open = (dialog, closed) => {
-  const back = find("[data-orgkeys-back]", dialog);
-  // "?": after a POST, the list has the address of this page.
-  on(dialog, "close", () => closed(`${back.href}?#${back.dataset.orgkeysBack}`));
+// Makes a dialog of one that stands in the page, at first or rendered anew.
+const openDialog = () => {
+  const dialog = find("[data-orgkeys] > dialog[open]:not(:modal)");
+  if (!dialog) return;
   dialog.removeAttribute("open");
   dialog.showModal();
   for (const fieldset of findAll("[data-orgkeys-scopes]", dialog)) count(fieldset);
@@ -18,27 +19,25 @@ const open = (dialog, closed) => {
 let opening;
 const openStep = async (link) => {
   opening?.abort();
-  const { signal } = opening = new AbortController();
+  const step = opening = new AbortController();
   link.focus();
-  const busy = setTimeout(() => link.setAttribute("aria-busy", "true"), 200);
-  const late = setTimeout(() => location.assign(link.href), 3000);
-  const isCurrent = () => !signal.aborted && document.activeElement === link;
+  const isCurrent = () => !step.signal.aborted && document.activeElement === link;
+  const openPage = () => {
+    if (isCurrent()) location.assign(link.href);
+    step.abort();
+  };
+  const timers = [setTimeout(setBusy, 200, link, true), setTimeout(openPage, 3000)];
   try {
-    const answer = await fetch(link.href, { signal });
+    const answer = await fetch(link.href, { signal: step.signal });
     const page = new DOMParser().parseFromString(await answer.text(), "text/html");
     const dialog = find(".orgkeys-dialog", page);
-    if (!dialog) throw new Error();
-    if (isCurrent()) {
-      root().append(dialog);
-      open(dialog, () => dialog.remove());
-    }
+    dialog.dataset.orgkeysStep = "";
+    if (isCurrent()) find("[data-orgkeys]").append(dialog);
   } catch {
-    if (isCurrent()) location.assign(link.href);
-  } finally {
-    clearTimeout(busy);
-    clearTimeout(late);
-    link.removeAttribute("aria-busy");
+    openPage();
   }
+  timers.forEach(clearTimeout);
+  setBusy(link, false);
 };
 
 // The scopes of a form: how many are chosen, all of a group, and a search.
@@ -60,8 +59,7 @@ const search = (fieldset, text) => {
   }
   for (const group of findAll("[role=group]", fieldset)) {
     group.hidden = !find(".orgkeys-choice:not([hidden])", group);
-    const details = find("details", group);
-    if (details && text) details.open = true;
+    if (text) find("details", group)?.setAttribute("open", "");
   }
 };
 
@@ -71,13 +69,15 @@ on(document, "click", (event) => {
   const link = hit("[data-orgkeys-opens]");
   const back = hit("dialog:modal [data-orgkeys-back]");
   const all = hit("[data-orgkeys-all]");
-  if (link && !link.closest("dialog")) openStep(link);
+  const copy = hit("[data-orgkeys-copy]");
+  if (link) openStep(link);
   else if (back) back.closest("dialog").close();
+  else if (copy) copyFrom(copy);
   else if (all) {
     const boxes = boxesOf(all).filter((box) => box.offsetParent);
     const checked = boxes.some((box) => !box.checked);
     for (const box of boxes) box.checked = checked;
-    count(all.closest("[data-orgkeys-scopes]"));
+    count(all.closest("fieldset"));
   } else return;
   event.preventDefault();
 });
@@ -85,84 +85,89 @@ on(document, "input", ({ target }) => {
   const fieldset = target.closest?.("[data-orgkeys-scopes]");
   if (fieldset && target.type === "search") search(fieldset, plain(target.value));
   else if (fieldset) count(fieldset);
-  const taken = target.id === "orgkeys-name" && find("#orgkeys-name-taken");
+  const taken = target.id === "orgkeys-name" && byId("orgkeys-name-taken");
   if (taken) {
-    const names = findAll(".orgkeys-table tbody th a", document);
-    taken.hidden = !names.some((link) => plain(link.textContent) === plain(target.value));
+    const names = findAll("tbody th a", document).map((link) => plain(link.textContent));
+    taken.hidden = !names.includes(plain(target.value));
   }
 });
-on(document, "keydown", (event) => {
-  if (event.key === "Enter" && event.target.matches?.("[data-orgkeys-search]")) event.preventDefault();
+on(window, "keydown", (event) => {
+  const isInSearch = event.target.matches?.("[data-orgkeys-search]");
+  if (event.key === "Escape" ? token() : event.key === "Enter" && isInSearch) event.preventDefault();
+});
+on(document, "close", ({ target }) => {
+  if (!target.matches?.("[data-orgkeys] > dialog")) return;
+  const back = find("[data-orgkeys-back]", target);
+  if ("orgkeysStep" in target.dataset) return target.remove();
+  copied = true;
+  // "?": after a POST, the list has the address of this page.
+  location.replace(`${back.href}?#${back.dataset.orgkeysBack}`);
 });
 
 // A double click sends a form once; after Stop, it is sent again.
 let sent;
+const showSending = (isSending) => {
+  if (!sent) return;
+  setBusy(find("[type=submit]", sent), isSending);
+  const status = find("[data-orgkeys-sending]", sent);
+  if (status) status.textContent = isSending ? status.dataset.orgkeysSending : "";
+};
 const unsend = () => {
-  sent?.removeAttribute("aria-busy");
+  showSending(false);
   sent = null;
 };
-on(document, "submit", (event) => {
+document.addEventListener("submit", (event) => {
   const form = event.target;
-  if (form.method !== "post" || !form.closest("[data-orgkeys]")) return;
+  if (event.defaultPrevented || form.method !== "post" || !form.closest("[data-orgkeys]")) return;
   if (sent === form) return event.preventDefault();
   sent = form;
-  form.setAttribute("aria-busy", "true");
-  const status = find("[data-orgkeys-sending]", form);
-  if (status) setTimeout(() => { if (sent === form) status.textContent = status.dataset.orgkeysSending; }, 200);
+  setTimeout(showSending, 200, true);
   setTimeout(unsend, 10000);
 });
 on(window, "pageshow", unsend);
 if (window.navigation) on(navigation, "navigateerror", unsend);
 
-const showKey = (dialog, token) => {
-  const status = find("[role=status]", dialog);
-  let copied = false;
-  const say = (text) => {
-    status.textContent = "";
-    setTimeout(() => { status.textContent = text; }, 50);
-  };
-  const copiedKey = () => {
-    copied = true;
-    find("[data-orgkeys-back]", dialog).classList.add("orgkeys-button--primary");
-    say(status.dataset.copied);
-  };
-  on(token, "copy", copiedKey);
-  on(dialog, "click", async (event) => {
-    const button = event.target.closest("[data-orgkeys-copy]");
-    if (!button) return;
-    const source = document.getElementById(button.dataset.orgkeysCopy);
-    try {
-      await navigator.clipboard.writeText(source.value ?? source.textContent);
-      if (source === token) copiedKey();
-      else say(button.dataset.copied);
-    } catch {
-      // No clipboard on plain http.
-      getSelection().selectAllChildren(source);
-      source.focus();
-      source.select?.();
-      say(status.dataset.selected);
-    }
-  });
-  on(dialog, "cancel", (event) => event.preventDefault());
-  on(window, "keydown", (event) => event.key === "Escape" && event.preventDefault());
-  on(window, "beforeunload", (event) => { if (!copied) event.returnValue = true; });
-  open(dialog, (list) => {
-    copied = true;
-    location.replace(list);
-  });
-  // Back brings nothing back.
-  const list = root().dataset.orgkeys;
-  on(window, "pagehide", () => token.remove());
-  on(window, "pageshow", (event) => event.persisted && location.replace(list));
+// The key, once. Nothing closes it but Done, and Back brings nothing back.
+let copied = false;
+let left;
+const token = () => byId("orgkeys-token");
+const announce = (text) => {
+  const status = find("[data-selected]");
+  status.textContent = "";
+  setTimeout(() => { status.textContent = status.dataset[text] ?? text; }, 50);
 };
+const noteCopy = () => {
+  copied = true;
+  find(":modal [data-orgkeys-back]").classList.add("orgkeys-button--primary");
+  announce("copied");
+};
+const copyFrom = async (button) => {
+  const source = byId(button.dataset.orgkeysCopy);
+  try {
+    await navigator.clipboard.writeText(source.value ?? source.textContent);
+    if (source === token()) noteCopy();
+    else announce(button.dataset.copied);
+  } catch {
+    // No clipboard on plain http.
+    getSelection().selectAllChildren(source);
+    source.focus();
+    source.select?.();
+    announce("selected");
+  }
+};
+on(document, "copy", ({ target }) => target === token() && noteCopy());
+on(document, "cancel", (event) => token() && event.preventDefault());
+on(window, "beforeunload", (event) => { if (token() && !copied) event.returnValue = true; });
+on(window, "pagehide", () => (left = token())?.remove());
+on(window, "pageshow", (event) => {
+  if (event.persisted && left) location.replace(find("[data-orgkeys]").dataset.orgkeys);
+});
 
-const dialog = find("[data-orgkeys] > dialog[open]");
-const token = find("#orgkeys-token");
-if (token) showKey(dialog, token);
-else if (dialog) open(dialog, (list) => location.assign(list));
-else if (location.hash.startsWith("#orgkeys-")) {
+openDialog();
+new MutationObserver(openDialog).observe(document, { childList: true, subtree: true });
+if (location.hash.startsWith("#orgkeys-")) {
   // Back from a step, to where it began.
-  document.getElementById(location.hash.slice(1))?.focus();
+  byId(location.hash.slice(1))?.focus();
   history.replaceState(history.state, "", location.pathname + location.search);
 }
 document.documentElement.classList.remove("orgkeys-early");
