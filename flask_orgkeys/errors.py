@@ -1,6 +1,6 @@
-"""Exceptions: what a guard answers, what management raises, what a wrong set-up raises.
+"""Exceptions: the answers of guards, the errors of management, and those of a wrong set-up.
 
-What a guard answers is a subclass of Werkzeug's own class for the status, so a host's
+The answer of a guard is a subclass of Werkzeug's own class for the status, so a host's
 ``errorhandler(401)`` or ``errorhandler(errors.ExpiredKey)`` can answer in its place.
 
 .. versionadded:: 0.1.0
@@ -31,7 +31,7 @@ RETRY_AFTER_SECONDS = 5
 
 
 class ConfigurationError(RuntimeError):
-    """The app is set up wrongly. The text says what to write instead."""
+    """The app is set up wrongly. The text names the remedy."""
 
 
 class KeyNotFound(LookupError):
@@ -95,7 +95,8 @@ class RotationConflict(RuntimeError):
 
 
 class RequestRefused(HTTPException):
-    """What a guard raises. Answers with an RFC 9457 problem and, where due, an RFC 6750 challenge.
+    """The refusal of a request by a guard. Answers with an RFC 9457 problem and, if it is due, an
+    RFC 6750 challenge.
 
     :param realm: the realm of the challenge.
     :param scopes: the scopes the guard requires.
@@ -151,8 +152,8 @@ class RequestRefused(HTTPException):
         return response
 
     def keep_protocol_headers(self, response: Any) -> Any:
-        """Set :attr:`protocol_headers` and ``Vary: Authorization`` on what a host's error handler
-        answers in its place, where the status is still this one's.
+        """Set :attr:`protocol_headers` and ``Vary: Authorization`` on the answer of a host's error
+        handler, if the status is still this one's.
 
         It takes no cookie either, now or later: Flask adds that of the session last of all.
         """
@@ -164,7 +165,7 @@ class RequestRefused(HTTPException):
         return response
 
     def answer_instead(self, response: Any) -> Any:
-        """Return the problem in place of what the host has made of this refusal, if the status is
+        """Return the problem in place of the host's answer to this refusal, if the status is
         still this one's: for ``ORGKEYS_PROBLEM_DETAILS = "always"``.
         """
         return self.get_response() if response.status_code == self.code else response

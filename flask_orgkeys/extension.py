@@ -40,12 +40,12 @@ class OrgKeys(Management):
 
     :param db: the host's Flask-SQLAlchemy object. The models are made on it here, so that
         ``create_all`` and Flask-Migrate see them.
-    :param organization: ``"table.column"``, the primary key of the host's organisation table,
-        for a foreign key with ON DELETE CASCADE; or a SQLAlchemy type such as ``String(64)``
-        where organisations live elsewhere.
-    :param bind_key: Flask-SQLAlchemy's bind key of the database for the tables; that of the
-        organisation table, where there is one.
-    :raises ConfigurationError: where an argument is of another kind, or ``db`` has keys already.
+    :param organization: ``"table.column"``, the primary key of the host's organisation table, for a
+        foreign key with ON DELETE CASCADE; or a SQLAlchemy type such as ``String(64)`` if
+        organisations live elsewhere.
+    :param bind_key: Flask-SQLAlchemy's bind key of the database for the tables; by default that of
+        the organisation table.
+    :raises ConfigurationError: if an argument is of another kind, or ``db`` has keys already.
 
     .. versionadded:: 0.1.0
     """
@@ -99,7 +99,7 @@ class OrgKeys(Management):
 
         Call it after ``db.init_app(app)``. Opens no connection.
 
-        :raises ConfigurationError: saying what to do, where an ``ORGKEYS_...`` option is wrong,
+        :raises ConfigurationError: with the remedy, if an ``ORGKEYS_...`` option is wrong,
             Flask-SQLAlchemy is missing, or the app is set up already.
         """
         if EXTENSION_NAME in app.extensions:
@@ -132,7 +132,7 @@ class OrgKeys(Management):
         app.cli.add_command(commands)
 
     def organization_loader(self, loader: Loader) -> Loader:
-        """Register the function that finds an organisation by what the URL names it.
+        """Register the function that finds an organisation by its name in the URL.
 
         :param loader: takes the value of the URL variable; returns an object with ``id`` (and
             ``name`` and ``slug``), or ``None``.
@@ -164,7 +164,7 @@ class OrgKeys(Management):
 
 
 def _template_context() -> dict[str, Any]:
-    """Return what our templates need, the tab's among a host's, too."""
+    """Return the variables of our templates, and of the tab in a host's."""
     return {
         "orgkeys_tab_for": tab_for,
         "orgkeys_text": language.markup,

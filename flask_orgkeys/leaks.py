@@ -26,7 +26,7 @@ def key_pattern(prefix: str) -> str:
     It asks for no word boundary in front: behind ``%20`` or a written ``\n`` there is none.
 
     :param prefix: ``ORGKEYS_PREFIX``.
-    :raises ValueError: where that is no prefix.
+    :raises ValueError: if that is no prefix.
 
     .. versionadded:: 0.1.0
     """
@@ -40,7 +40,7 @@ def scan_rule(format_name: str, prefix: str) -> str:
 
     :param format_name: one of :data:`FORMATS`.
     :param prefix: ``ORGKEYS_PREFIX``.
-    :raises ValueError: for another format, or where ``prefix`` is no prefix.
+    :raises ValueError: for another format, or if ``prefix`` is no prefix.
 
     .. versionadded:: 0.1.0
     """

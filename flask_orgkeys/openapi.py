@@ -94,8 +94,8 @@ def add_security(document: dict[str, Any], app: Flask = current_app) -> dict[str
 
 
 class SpecPlugin(BasePlugin):
-    """A plugin for apispec, and with it for flask-smorest, that does what :func:`add_security`
-    does, as paths are added.
+    """A plugin for apispec, and with it for flask-smorest, that applies :func:`add_security` to
+    paths as they are added.
 
     :param app: the app, after ``orgkeys.init_app(app)``.
 

@@ -42,8 +42,8 @@ blueprint: Blueprint = Blueprint("orgkeys_revocation", __name__)
 def revoke() -> Response:
     """Revoke the key in the form field ``token``; the caller's proof is that they have it.
 
-    :return: 200 for every key, known or not; 400 without one field ``token``; 503 with
-        Retry-After where the database cannot be asked: then the key lives on.
+    :return: 200 for every key, known or not; 400 without one field ``token``; 503 with Retry-After
+        if the database cannot be asked: then the key lives on.
     """
     if len(request.form.getlist("token")) != 1:
         return _answer(400, error="invalid_request")

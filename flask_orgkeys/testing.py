@@ -38,7 +38,7 @@ NO_APP = (
 
 
 class IssueKey(Protocol):
-    """What the fixture :func:`issue_key` gives."""
+    """The value of the fixture :func:`issue_key`."""
 
     def __call__(
         self,
@@ -61,7 +61,7 @@ class IssueKey(Protocol):
 
 
 class OrgKeysClient(Protocol):
-    """What the fixture :func:`orgkeys_client` gives."""
+    """The value of the fixture :func:`orgkeys_client`."""
 
     def __call__(self, *, scopes: Iterable[str], organization: Any) -> FlaskClient:
         """Return a new test client, of the app's own class, that sends a fresh key.

@@ -65,9 +65,9 @@ def generate(prefix: str, key_id: str | None = None) -> Token:
 def parse(text: str, prefix: str) -> Token | None:
     """Read a key. Takes time linear in the text's length and asks no database.
 
-    :param text: what was presented, of any length and content.
+    :param text: the presented text, of any length and content.
     :param prefix: the prefix a key must have.
-    :return: the token, or ``None`` where the prefix, the shape or the checksum is wrong.
+    :return: the token, or ``None`` if the prefix, the shape or the checksum is wrong.
 
     .. versionadded:: 0.1.0
     """
@@ -97,7 +97,7 @@ def checksum(text: str) -> str:
 
 
 def digest(secret: str, peppers: Sequence[bytes | None] = ()) -> str:
-    """Return what is stored in place of a secret.
+    """Return the digest that is stored in place of a secret.
 
     One pass of a fast hash is enough: the secret is 190 random bits, not a password, so there is
     nothing to guess that a slow hash would protect (OWASP Cryptographic Storage; PHC on

@@ -1,4 +1,4 @@
-"""Run the tests: first those that mind the clock, one by one; then the others on two cores.
+"""Run the tests: first those that mind the clock, one by one; then the others side by side.
 
 ``python tests/run.py [pytest's arguments]``. The second run's closing line comes last.
 """
@@ -11,7 +11,7 @@ import sys
 PYTEST = [sys.executable, "-m", "pytest", "--durations=15"]
 RUNS = (
     ["-m", "wall_clock"],
-    ["-m", "not wall_clock", "-n", "2", "--dist", "loadfile", "--no-loadscope-reorder"],
+    ["-m", "not wall_clock", "-n", "3", "--dist", "loadfile", "--no-loadscope-reorder"],
 )
 NONE_SELECTED = 5
 

@@ -1,4 +1,4 @@
-"""What the databases do differently, on the connections of their drivers."""
+"""The differences between the databases, on the connections of their drivers."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class BrokenConnection(Exception):
 
 
 class Driver:
-    """Any database, by what PEP 249 says alone: how long it waits for a lock is its own affair.
+    """Any database, by PEP 249 alone: how long it waits for a lock is its own affair.
 
     After an :attr:`error` a connection is as it was. After any other exception, such as a timeout
     of the host's in the middle of a statement, its state is unknown: whoever owns it must have its
@@ -54,7 +54,7 @@ class Driver:
         return True
 
     def is_idle(self, connection: Any) -> bool | None:  # noqa: ARG002
-        """Tell whether no transaction is open on a connection; ``None`` where it cannot tell."""
+        """Tell whether no transaction is open on a connection; ``None`` if it cannot tell."""
         return None
 
     def has_failed(self, connection: Any) -> bool:  # noqa: ARG002
@@ -75,8 +75,8 @@ class Driver:
         return _fetch_one(connection, call)
 
     def write(self, connection: Any, calls: Iterable[Call]) -> None:
-        """Run statements in a transaction of their own on an idle connection, and leave it idle.
-        Where one has to wait for a lock longer than :data:`LOCK_WAIT_MILLISECONDS`, raise.
+        """Run statements in a transaction of their own on an idle connection, and leave it idle. If
+        one has to wait for a lock longer than :data:`LOCK_WAIT_MILLISECONDS`, raise.
         """
         try:
             cursor = connection.cursor()

@@ -26,8 +26,8 @@ logger: logging.Logger = logging.getLogger(__name__)
 
 
 class StoredKey(NamedTuple):
-    """What authentication reads of a key. ``expires_at`` is aware, in UTC. The other times are as
-    the database gives them: ``as_utc`` makes those that are looked at aware.
+    """The columns of a key that authentication reads. ``expires_at`` is aware, in UTC. The other
+    times are as the database gives them: ``as_utc`` makes those that are looked at aware.
     """
 
     organization_id: Any
@@ -152,8 +152,8 @@ def _within_calendar(expires_at: sa.Column[Any]) -> sa.ColumnElement[Any]:
 def _readable(
     column: sa.ColumnElement[Any], dialect: Dialect
 ) -> tuple[sa.ColumnElement[Any], Callable[[Any], Any] | None]:
-    """Return what to select for a column, and what makes its value of the driver's, where that is
-    not NULL.
+    """Return the expression to select for a column, and the function that turns the driver's value
+    into ours, if that is not NULL.
     """
     process: Any = column.type.dialect_impl(dialect).result_processor(dialect, None)
     if not isinstance(column.type, sa.JSON):

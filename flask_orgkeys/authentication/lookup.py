@@ -1,6 +1,7 @@
-"""Where the hot path meets the host: which connection a key is read on, and who writes its use.
+"""The meeting of the hot path and the host: which connection a key is read on, and who writes its
+use.
 
-Neither takes part in the host's transaction. Where the host's session has a connection, the key is
+Neither takes part in the host's transaction. If the host's session has a connection, the key is
 read through it, so that a request never needs a second one; otherwise a pooled one is borrowed and
 given back before the view starts. A use is written on a connection that is on its way back to its
 pool, ours or the host's: that one has no transaction any more, and nobody waits for it.
@@ -70,7 +71,7 @@ class Reader:
 
         A borrowed connection that turns out to be stale is replaced once.
 
-        :raises DatabaseUnavailable: where the database does not answer.
+        :raises DatabaseUnavailable: if the database does not answer.
         """
         try:
             return self._find(key_id)
@@ -213,7 +214,7 @@ def _reason_of(error: BaseException) -> BaseException:
 class Lookup:
     """Finds the keys of one app, and has their uses written.
 
-    :raises ConfigurationError: where the app has no database for the bind key.
+    :raises ConfigurationError: if the app has no database for the bind key.
     """
 
     def __init__(self, db: SQLAlchemy, models: Models, bind_key: str | None, app: Flask) -> None:
@@ -286,7 +287,7 @@ class Lookup:
                 reader.write(uses)
 
     def forget_uses(self) -> None:
-        """Forget the uses that are yet to be written: in a fork, where the parent writes them."""
+        """Forget the uses that are yet to be written: in a fork, because the parent writes them."""
         for uses in list(self._uses.values()):
             uses.forget()
 

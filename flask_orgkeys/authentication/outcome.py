@@ -18,12 +18,12 @@ class AuthenticatedKey:
     """The key a request was authenticated with: a value, bound to no session.
 
     :param id: the public id.
-    :param name: what the administrator called it.
+    :param name: the name that the administrator gave it.
     :param organization_id: the host's id of the organisation it belongs to.
     :param scopes: those of its scopes that the app declares.
     :param created_by: who created it, as the host names its users.
     :param created_at: aware, in UTC.
-    :param expires_at: aware, in UTC, or ``None`` where it does not expire.
+    :param expires_at: aware, in UTC, or ``None`` if it does not expire.
 
     .. versionadded:: 0.1.0
     """
@@ -107,8 +107,8 @@ class Accepted:
 class Rejected:
     """The request carries no valid key.
 
-    :param reason: what a guard raises.
-    :param key_id: the presented public id, where the checksum was right.
+    :param reason: the exception that a guard raises.
+    :param key_id: the presented public id, if the checksum was right.
     :param at: the time of the decision, if the database was asked.
     """
 

@@ -140,7 +140,7 @@ class UseRecorder:
         return row is not None
 
     def forget(self) -> None:
-        """Forget all: in a fork, where the parent writes what it has counted."""
+        """Forget all: in a fork, because the parent writes its own counts."""
         self._seen.clear()
         self._lookup.forget_uses()
 

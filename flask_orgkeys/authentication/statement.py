@@ -37,7 +37,7 @@ class Statement:
         }
 
     def call(self, parameters: Mapping[str, Any]) -> Call:
-        """Return what a cursor executes."""
+        """Return the arguments for a cursor."""
         values = {**parameters}
         for name, process in self._bind_processors.items():
             values[name] = process(values[name])

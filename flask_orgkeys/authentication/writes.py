@@ -97,7 +97,7 @@ class PendingUses:
         self.retry_at = 0.0
 
     def forget(self) -> None:
-        """Forget all that is yet to be written: in a fork, where the parent writes it."""
+        """Forget all that is yet to be written: in a fork, because the parent writes it."""
         self._unwritten.clear()
         self._unwritten_rows.clear()
 

@@ -1,4 +1,4 @@
-"""What is weak or missing in a set-up: ``flask orgkeys check``."""
+"""The weak and missing parts of a set-up: ``flask orgkeys check``."""
 
 from __future__ import annotations
 
@@ -131,8 +131,8 @@ class Finding:
 
     :param name: a short name that stays, of one of the :data:`KINDS`; behind a colon, the endpoint
         or function that it is about.
-    :param severity: :data:`UNSAFE` where keys are at risk or do not work, :data:`ADVICE` where
-        they could be better kept.
+    :param severity: :data:`UNSAFE` if keys are at risk or do not work, :data:`ADVICE` if they could
+        be kept better.
     """
 
     name: str
@@ -144,7 +144,7 @@ class Finding:
 def examine(app: Flask) -> Iterator[Finding]:
     """Examine an app's set-up, within its app context. Asks the database.
 
-    :return: what is wrong, the gravest of each subject first.
+    :return: the findings, the gravest of each subject first.
     """
     state = state_of(app)
     has_pages = state.blueprint in app.blueprints.values()

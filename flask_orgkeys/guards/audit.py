@@ -1,4 +1,4 @@
-"""Guards that do not hold what they seem to: each is named by ``flask orgkeys check``."""
+"""Guards that protect less than they seem to: each is named by ``flask orgkeys check``."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ class _UnlessBeyondForgery(int):
 def let_keys_past_csrf(app: Flask) -> None:
     """Have Flask-WTF's ``CSRFProtect`` pass the requests to guarded views that nobody can forge.
 
-    A check that the host has switched off stays off, and so does what it exempts.
+    A check that the host has switched off stays off, and its exemptions stay.
     """
     if "csrf" in app.extensions and app.config.get(_CHECK_DEFAULT):
         app.config[_CHECK_DEFAULT] = _UnlessBeyondForgery(1)

@@ -17,9 +17,9 @@ from .access_rule import ANY, reason_to_refuse
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What became of it.
+    """The outcome for a key.
 
-    :param refusal: what a guard would raise, or ``None`` where it would let the key pass.
+    :param refusal: the exception of a guard, or ``None`` if it would let the key pass.
     :param key: the stored key, if the secret is right.
     :param is_previous: whether the secret is the one before the last rotation.
     """
@@ -34,7 +34,7 @@ def dry_run(
 ) -> Verdict:
     """Decide about a key as a guard does.
 
-    :param token: the presented key; ``None`` where it was malformed.
+    :param token: the presented key; ``None`` if it was malformed.
     :param scopes: those that the guard would require.
     :param organization_id: that of the URL.
     """

@@ -26,7 +26,8 @@ _BY_POSSESSION = "__orgkeys_by_possession__"
 class Route:
     """A URL rule, with those of its methods that demand the same.
 
-    :param scopes: what a key has to hold, none: any valid key will do; ``None``: it takes no key.
+    :param scopes: the scopes that a key must hold; none: any valid key will do; ``None``: it takes
+        no key.
     :param wall: the variable whose organisation must be the key's, as far as the rule or the guard
         names one.
     """
@@ -91,8 +92,8 @@ def _routes(app: Flask, rule: Rule) -> Iterator[Route]:
 
 
 def _methods(rule: Rule, view: Any) -> list[str]:
-    """Return the methods that the view itself answers: HEAD is left out where it is the view's GET,
-    and OPTIONS where Flask answers it.
+    """Return the methods that the view itself answers: HEAD is left out if it is the view's GET,
+    and OPTIONS if Flask answers it.
     """
     methods = set(rule.methods or ())
     if "GET" in methods and guard_of(view, "HEAD") == guard_of(view, "GET"):

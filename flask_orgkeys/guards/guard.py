@@ -41,7 +41,7 @@ POLICY_VIOLATION = 1008  # RFC 6455, section 7.4.1
 
 @dataclass(frozen=True, slots=True)
 class Guard:
-    """What a view demands.
+    """The demands of a view.
 
     :param scopes: all of which a key must hold; none: any valid key will do.
     :param organization: the variable that holds the organisation; ``None``: that of

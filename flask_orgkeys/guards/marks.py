@@ -17,7 +17,7 @@ def leads_to_guard(view: Any, method: str) -> bool:
 
 
 def layers_of(view: Any, method: str) -> Iterator[Any]:
-    """Give what a request to a registered view function runs through, as far as is known."""
+    """Give the functions that a request to a registered view runs through, as far as is known."""
     yield view
     view_class = getattr(view, "view_class", None)
     if view_class is None:

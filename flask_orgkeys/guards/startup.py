@@ -1,4 +1,4 @@
-"""What shows only once every view is registered, checked when the first request starts."""
+"""The checks that need every view to be registered, made when the first request starts."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ _LOADED = "_orgkeys_organizations"
 
 
 class Loaded(NamedTuple):
-    """What the loader returned for one value in a request.
+    """The organisation that the loader returned for one value in a request.
 
     :param organization_id: read at once: the view may end the organisation's session.
     """
@@ -59,7 +59,7 @@ def organization_of_request(
 
 
 def loaded_organizations(carrier: Request) -> list[Loaded]:
-    """Return what the loader has returned to the guards of a request."""
+    """Return the organisations that the guards of a request have loaded."""
     loaded: list[Loaded] | None = getattr(carrier, _LOADED, None)
     if loaded is None:
         loaded = []

@@ -57,7 +57,7 @@ def committed_if(
     show the permission as it was. The permission is asked for before the change, and after it, for
     the change may have waited as well. Each retry asks again.
 
-    What the host has pending in its session is committed first.
+    The host's pending changes are committed first.
 
     :param lock: takes the locks that the change waits for.
     :param ask: raises if the change is not permitted.

@@ -62,7 +62,7 @@ class Refusals:
 
 @dataclass(frozen=True, slots=True)
 class UseVerdict:
-    """What a revocation would break.
+    """The effect of a revocation.
 
     :param kind: :data:`IN_USE`, :data:`QUIET`, :data:`UNUSED`, :data:`NEVER_USED`, :data:`ENDED`
         or :data:`NOT_RECORDED`.
@@ -145,7 +145,7 @@ def insight(store: Store, key: ApiKey, now: datetime) -> Insight:
 
 
 def insights(store: Store, keys: Iterable[ApiKey], now: datetime) -> Mapping[str, Insight]:
-    """Return what the uses of each of several keys tell, by one query.
+    """Return the insight into each of several keys, by one query.
 
     :param keys: keys that the caller has found in the organisation.
     """

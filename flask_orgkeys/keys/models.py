@@ -219,7 +219,7 @@ def make_models(
 
     :param organization: ``"table.column"`` for a foreign key, or a SQLAlchemy type.
     :param bind_key: Flask-SQLAlchemy's bind key of the database that holds the tables.
-    :raises ConfigurationError: where ``organization`` is neither, or the tables exist on ``db``.
+    :raises ConfigurationError: if ``organization`` is neither, or the tables exist on ``db``.
     """
     column_of = _organization_column_maker(organization)
     if "orgkeys_key" in db.metadatas.get(bind_key, sa.MetaData()).tables:

@@ -8,7 +8,7 @@ from ..tokens import ID_PATTERN, SECRET_PATTERN
 
 
 def without_secret(text: str, prefix: str) -> str:
-    """Return a text as it is or, where somebody has put a key into it, that key's public start.
+    """Return a text as it is or, if somebody has put a key into it, that key's public start.
 
     :param prefix: the prefix of keys.
     """

@@ -57,7 +57,8 @@ class Selection:
     :param use: one of :data:`USES`. ``None``: any.
     :param expires: one of :data:`EXPIRIES`. ``None``: any.
     :param used_since: an aware time, after which they were used.
-    :raises ValueError: for another status or sort, what is no scope, or a time without a zone.
+    :raises ValueError: for another status or sort, a text that is no scope, or a time without a
+        zone.
     """
 
     status: str = CURRENT
@@ -86,7 +87,7 @@ class Selection:
     def conditions(
         self, key: type[ApiKey], *, now: datetime, prefix: str, soon: timedelta
     ) -> list[sa.ColumnElement[bool]]:
-        """Return what holds of the selected keys.
+        """Return the conditions that the selected keys meet.
 
         :param key: the mapped class.
         :param now: an aware time, to tell the expired from the active.
@@ -112,7 +113,7 @@ class Selection:
         return conditions
 
     def order(self, key: type[ApiKey]) -> tuple[sa.ColumnElement[Any], ...]:
-        """Return what the selected keys are sorted by.
+        """Return the columns that the selected keys are sorted by.
 
         :param key: the mapped class.
         """

@@ -33,8 +33,8 @@ def as_utc(value: datetime) -> datetime:
 def to_utc(value: datetime, name: str) -> datetime:
     """Return a time from outside in UTC.
 
-    :param name: what it is called, for the errors.
-    :raises ValueError: where it is none, has no time zone, or lies beyond the calendar in UTC.
+    :param name: the name of the argument, for the errors.
+    :raises ValueError: if it is none, has no time zone, or lies beyond the calendar in UTC.
     """
     if not isinstance(value, datetime):
         raise ValueError(f"{name} is a datetime, not {value!r}")

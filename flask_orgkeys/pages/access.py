@@ -139,7 +139,7 @@ def _id_without_header() -> str | None:
 def may_manage(organization: Any) -> bool:
     """Ask the host whether the current user may manage an organisation's keys.
 
-    :raises werkzeug.exceptions.HTTPException: where the host's checker aborts, to hide the
+    :raises werkzeug.exceptions.HTTPException: if the host's checker aborts, to hide the
         organisation.
     """
     state = state_of()

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ..keys.models import ApiKey
 
     class FlaskForm:
-        """What is used of Flask-WTF's, which is not typed."""
+        """The part of Flask-WTF's form in use, which is not typed."""
 
         meta: Any
         form_errors: list[str]
@@ -58,7 +58,7 @@ class PageForm(FlaskForm):
 
     @property
     def csrf_field(self) -> Any:
-        """The field of the CSRF token, whatever the host calls it; ``None`` where CSRF is off."""
+        """The field of the CSRF token, whatever the host calls it; ``None`` if CSRF is off."""
         return self[self.meta.csrf_field_name] if self.meta.csrf else None
 
     def validate(self, extra_validators: Any = None) -> bool:
@@ -173,8 +173,8 @@ class CreateKeyForm(NamedKeyForm, LifetimeForm):
 
     @property
     def scope_groups(self) -> Sequence[tuple[str, Sequence[Any]]]:
-        """The checkboxes of the scopes with the name of their group: many are grouped by what
-        stands before the colon, others are one group without a name.
+        """The checkboxes of the scopes with the name of their group: many are grouped by the text
+        before the colon, few are one group without a name.
         """
         groups: dict[str, list[Any]] = {}
         for box in self.scopes:
@@ -184,8 +184,8 @@ class CreateKeyForm(NamedKeyForm, LifetimeForm):
 
     @property
     def idempotency_key(self) -> str | None:
-        """What names the form as it was sent: the same form sent again has the same name, and no
-        other has. ``None`` where it came with neither a nonce nor a CSRF token, for then two forms
+        """The name of the form as it was sent: the same form sent again has the same name, and no
+        other has. ``None`` if it came with neither a nonce nor a CSRF token, for then two forms
         cannot be told apart.
         """
         sent, token = request.form, self.meta.csrf_field_name

@@ -1,4 +1,4 @@
-"""The response headers of the pages: what a browser may load, keep and tell others."""
+"""The response headers of the pages: the rules for a browser to load, keep and tell others."""
 
 from __future__ import annotations
 
@@ -49,7 +49,9 @@ def add_page_headers(response: Response) -> Response:
 
 
 def _warn_of_layout(response: Response) -> None:
-    """Name in the log what the host's layout lacks, or the policy blocks."""
+    """Name in the log the parts that the host's layout lacks, and the scripts that the policy
+    blocks.
+    """
     if response.mimetype != "text/html" or response.status_code not in (200, 422):
         return
     page = response.get_data(as_text=True)

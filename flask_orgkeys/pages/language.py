@@ -1,4 +1,4 @@
-"""The words of the pages, in the reader's language where the host runs Flask-Babel.
+"""The words of the pages, in the reader's language if the host runs Flask-Babel.
 
 Without it they are English, and so is whatever no catalog has. In a language of which there is no
 catalog, dates and numbers are English, too. Our catalogs are a domain of their own, ``orgkeys``:
@@ -65,7 +65,7 @@ def number(value: int) -> str:
 
 
 def day(moment: datetime) -> str:
-    """Return the day of a time, in the reader's time zone where the host has one, or else UTC."""
+    """Return the day of a time, in the reader's time zone if the host has one, or else in UTC."""
     babel = _babel()
     if babel is not None:
         with _locale_of_words(babel):
@@ -122,7 +122,7 @@ def _translated_plural(singular: str, plural: str, num: int) -> str:
 
 
 def _babel() -> Any:
-    """Return the module ``flask_babel``, or ``None`` where the app does not run it."""
+    """Return the module ``flask_babel``, or ``None`` if the app does not run it."""
     if "babel" not in current_app.extensions:
         return None
     try:

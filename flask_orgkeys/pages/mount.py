@@ -70,7 +70,7 @@ def _template_loader() -> BaseLoader:
 
 
 def check_prefix(setup: Any) -> None:
-    """Check the prefix at ``register_blueprint``, where without one Flask speaks of a slash."""
+    """Check the prefix at ``register_blueprint``: without one, Flask speaks of a slash."""
     if not setup.url_prefix:
         raise _mounted_without(DEFAULTS["ORG_ARG"], at="/")
 
@@ -117,7 +117,7 @@ def _asset(**arguments: Any) -> Response:
 
 
 def _unavailable(error: Exception) -> Response:
-    """Answer 503, with the host's own page for it where that needs no database."""
+    """Answer 503, with the host's own page for it if that needs no database."""
     logger.error("the API keys page cannot be shown: %s", getattr(error, "orig", None) or error)
     unavailable = ServiceUnavailable(retry_after=RETRY_AFTER_SECONDS)
     handler = error_handler(current_app, unavailable, request.blueprints)

@@ -84,7 +84,7 @@ class KeyRow:
     """A key as a row of the table.
 
     :param start: the visible part of the key itself.
-    :param scopes: pairs of scope and description; an empty one where no longer declared.
+    :param scopes: pairs of scope and description; an empty one if it is no longer declared.
     :param created_by: the creator's name, as the host gives it.
     :param records_uses: whether the host has last uses recorded.
     :param expires_soon: the time that is left, if the key expires soon.
