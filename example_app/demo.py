@@ -76,6 +76,9 @@ A key for acme that may deploy, until the demo is started again:
 Deploy with it, then look at {url}/o/acme/
   curl -X POST -H "Authorization: Bearer {token}" {url}/api/o/acme/projects/storefront/deployments
 
+Its administrators get mail about keys that end soon: see {url}/o/acme/settings/mailbox after
+  .venv/bin/flask --app example_app orgkeys notify
+
 Ctrl-C stops it.
 """
 

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from bs4 import BeautifulSoup
 from flask import Flask
 from flask.testing import FlaskClient
 
 import example_app
+from example_app.demo import issue_demo_key, welcome
 from example_app.seed import PASSWORD, seed_example_keys
 from flask_orgkeys.keys.insight import ENDED, IN_USE, QUIET, UNUSED, insight
 from flask_orgkeys.keys.rotation import has_living_previous
 from flask_orgkeys.state import state_of
 
-from .host import bearer, form_fields, listed_names
+from .host import bearer, form_fields, listed_names, shown_key
 
 MAILBOX = "/o/acme/settings/mailbox"
 LIST = "/o/acme/api-keys"
@@ -110,6 +112,98 @@ def test_a_key_for_each_question(demo: Flask) -> None:
         "Terraform, shop-de": IN_USE,
     }
     assert rotated.name == "Terraform, shop-de"
+
+
+def words(page: str) -> str:
+    return " ".join(BeautifulSoup(page, "html.parser").get_text(" ").split())
+
+
+def keys_by_name(app: Flask) -> dict[str, str]:
+    """The ids of acme's keys."""
+    with app.app_context():
+        acme = example_app.Organization.by_slug("acme")
+        assert acme is not None
+        return {key.name: key.id for key in example_app.orgkeys.list_keys(acme.id)}
+
+
+VERDICTS = {
+    "GitHub Actions, storefront": "In use: last used 15 minutes ago from 203.0.113.7",
+    "Grafana dashboard": "Quiet: last used 20 days ago. Monthly jobs may still need it.",
+    "Ben's laptop": "Unused: last used 210 days ago. Nothing is likely to notice.",
+    "Nightly import": "Ended: nothing can use it.",
+    "Terraform, shop-de": "In use: last used 3 minutes ago from 203.0.113.7, Terraform/1.9",
+}
+
+
+def test_may_i_revoke_it_and_what_breaks(demo: Flask) -> None:
+    """The question before a revocation gives each key its verdict."""
+    ada = client(demo, "ada@acme.example")
+    called = {}
+    for name, key_id in keys_by_name(demo).items():
+        page = BeautifulSoup(ada.get(f"{LIST}/{key_id}/revoke").text, "html.parser")
+        question = page.select_one("dialog")
+        assert question is not None
+        assert VERDICTS[name] in words(str(question))
+        called[name] = [code.get_text() for code in question.select("li code")]
+    assert {name: calls for name, calls in called.items() if calls} == {
+        "GitHub Actions, storefront": ["api.deploy", "api.read_runtime_config"],
+        "Terraform, shop-de": ["api.deploy"],
+    }
+
+
+def test_who_made_it_and_when(demo: Flask) -> None:
+    page = BeautifulSoup(client(demo, "ada@acme.example").get(LIST).text, "html.parser")
+    row = next(words(str(row)) for row in page.select("tbody th") if "Ben's laptop" in str(row))
+    born = datetime.now(UTC) - timedelta(days=400)
+    assert f"{born.day} {born:%b %Y} by ben@acme.example" in row
+
+
+def test_which_are_stale(demo: Flask) -> None:
+    """Each filter has its key."""
+    ada = client(demo, "ada@acme.example")
+    queries = ("use=unused", "expires=never", "expires=soon", "status=expired")
+    assert [listed_names(ada.get(f"{LIST}?{query}").text) for query in queries] == [
+        ["Ben's laptop"],
+        ["Ben's laptop"],
+        ["Grafana dashboard"],
+        ["Nightly import"],
+    ]
+
+
+def test_rows_tell_of_refused_uses_and_of_the_old_secret(demo: Flask) -> None:
+    page = words(client(demo, "ada@acme.example").get(LIST).text)
+    assert "refused 2 hours ago" in page
+    assert "still called 40 minutes ago" in page
+    assert "Old secret: last used 3 minutes ago" in page
+
+
+def test_is_a_leaked_key_ours(demo: Flask) -> None:
+    """The key that the demo prints is found in a text."""
+    with demo.app_context():
+        token = issue_demo_key()
+    ada = client(demo, "ada@acme.example")
+    form = form_fields(ada.get(f"{LIST}/check").text)
+    answer = words(ada.post(f"{LIST}/check", data={**form, "text": f"in a log: {token}"}).text)
+    assert "Demo pipeline" in answer
+    assert "The secret is right." in answer
+
+
+def test_how_do_i_replace_it_before_it_expires(demo: Flask) -> None:
+    """The key that expires soon has a way to a new secret above the list, and on its row."""
+    ada = client(demo, "ada@acme.example")
+    path = f"{LIST}/{keys_by_name(demo)['Grafana dashboard']}/rotate"
+    assert ada.get(LIST).text.count(f'href="{path}"') == 2
+    form = {**form_fields(ada.get(path).text), "overlap_hours": "168", "expires_in": "90"}
+    token = shown_key(ada.post(path, data=form).text)
+    reading = "/api/o/acme/projects/storefront/rc"
+    assert demo.test_client().get(reading, headers=bearer(token)).status_code == 200
+
+
+def test_demo_tells_of_the_mailbox() -> None:
+    """The command that fills it stands beside its address."""
+    shown = welcome("http://127.0.0.1:5000", "a key")
+    assert "http://127.0.0.1:5000/o/acme/settings/mailbox" in shown
+    assert ".venv/bin/flask --app example_app orgkeys notify" in shown
 
 
 def test_holder_replaces_its_own_secret(cockpit: Flask) -> None:
