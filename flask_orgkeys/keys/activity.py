@@ -104,12 +104,13 @@ def count_events(store: Store, organization_id: Any, filter_: EventFilter) -> in
     return store.session.scalar(count) or 0
 
 
-def keys_of(store: Store, organization_id: Any, events: Iterable[KeyEvent]) -> frozenset[str]:
-    """Return the ids of the events' keys, as far as they exist: others were pruned."""
+def keys_of(store: Store, organization_id: Any, events: Iterable[KeyEvent]) -> dict[str, str]:
+    """Map the ids of the events' keys to their names. Those of pruned keys are left out."""
     key = store.models.ApiKey
     ids = {event.key_id for event in events}
     conditions = _is_of(store, key, organization_id)
-    return frozenset(store.session.scalars(sa.select(key.id).where(*conditions, key.id.in_(ids))))
+    statement = sa.select(key.id, key.name).where(*conditions, key.id.in_(ids))
+    return {row.id: row.name for row in store.session.execute(statement)}
 
 
 def _select(store: Store, organization_id: Any, filter_: EventFilter) -> sa.Select[Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
 class Activity:
     """A page of the audit record.
 
-    :param keys: the ids of the keys that exist.
+    :param keys: the names of the keys that exist, by id.
     :param query: the filter: ``action``, and ``subject`` for a key or a person.
     """
 
     visit: Visit
     rows: Sequence[EventRow]
-    keys: Collection[str]
+    keys: Mapping[str, str]
     page: Pagination
     query: Mapping[str, str]
 

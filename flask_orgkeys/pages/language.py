@@ -102,10 +102,12 @@ def relative(moment: datetime, now: datetime) -> str:
         threshold = 2 if abs(left) >= timedelta(days=2) else 0.85
         with _locale_of_words(babel):
             return str(babel.format_timedelta(left, threshold=threshold, add_direction=True))
+    # Humanize rounds 16 days to a month. In months only from the first whole one on.
+    in_months = abs(moment - now) >= timedelta(days=31)
     if moment > now:
-        return f"in {humanize.naturaldelta(moment - now)}"
+        return f"in {humanize.naturaldelta(moment - now, months=in_months)}"
     # As a duration: given two times, humanize compares them in the process' local time.
-    return humanize.naturaltime(now - moment)
+    return humanize.naturaltime(now - moment, months=in_months)
 
 
 def _translated(message: str) -> str:

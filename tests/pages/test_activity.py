@@ -21,7 +21,8 @@ def rows(host: Host, **query: Any) -> list[list[str]]:
     assert page.status_code == 200
     soup = BeautifulSoup(page.text, "html.parser")
     return [
-        [cell.get_text(strip=True) for cell in row.select("td")] for row in soup.select("tbody tr")
+        [cell.get_text(" ", strip=True) for cell in row.select("td")]
+        for row in soup.select("tbody tr")
     ]
 
 
@@ -33,14 +34,15 @@ def cells(host: Host, **query: Any) -> list[list[str]]:
 
 
 def test_events_of_the_organisation_newest_first(any_host: Host) -> None:
-    _, first = any_host.issue(created_by="ada")
-    _, second = any_host.issue(created_by="ben")
+    """Each names its key, beside the id."""
+    _, first = any_host.issue(name="storefront", created_by="ada")
+    _, second = any_host.issue(name="checkout", created_by="ben")
     any_host.issue("beta", created_by="bea")
     any_host.revoke(first)
     assert [(row[1], row[2], row[3]) for row in rows(any_host)] == [
-        ("Revoked", first, "not recorded"),
-        ("Created", second, "ben"),
-        ("Created", first, "ada"),
+        ("Revoked", f"storefront {first}", "not recorded"),
+        ("Created", f"checkout {second}", "ben"),
+        ("Created", f"storefront {first}", "ada"),
     ]
 
 

@@ -123,7 +123,7 @@ def test_after_the_revocation(host: Host, at_noon: Any) -> None:
     assert "Nobody has tried it since" in words(host, key_id)
     at_noon.move_to(NOW + timedelta(minutes=1))
     assert host.client().get("/api/whoami", headers=bearer(token)).status_code == 401
-    assert "at least 1" in words(host, key_id)
+    assert "at least 1 time since" in words(host, key_id)
 
 
 def test_events(any_host: Host) -> None:
@@ -139,3 +139,24 @@ def test_foreign_and_absent_keys(host: Host) -> None:
     client = host.client("ada")
     pages = [client.get(f"{LIST}/{key_id}") for key_id in (foreign, "x" * 12, "a\0b")]
     assert {page.status_code for page in pages} == {404}
+
+
+@pytest.mark.parametrize(
+    ("days", "expected"), [(15, "15 days ago"), (20, "20 days ago"), (31, "a month ago")]
+)
+def test_last_used_is_told_in_days_for_a_month(host: Host, days: int, expected: str) -> None:
+    """The page and the question before a revocation agree."""
+    key_id = issue(host)
+    note_use(host, key_id, days=days)
+    assert f"Last used {expected}" in words(host, key_id)
+    assert f"last used {days} days ago" in words(host, f"{key_id}/revoke")
+
+
+def test_each_table_is_named(host: Host) -> None:
+    key_id = issue(host)
+    note_use(host, key_id, days=1)
+    note_use(host, key_id, days=1, outcome="insufficient_scope")
+    soup = BeautifulSoup(host.client("ada").get(f"{LIST}/{key_id}").text, "html.parser")
+    headings = {heading["id"]: heading.get_text() for heading in soup.select("h2[id]")}
+    names = [headings[str(table["aria-labelledby"])] for table in soup.select("table")]
+    assert names == ["What it may do", "What it calls", "Refused", "Activity"]
