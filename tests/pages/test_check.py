@@ -39,14 +39,20 @@ def test_right_secret(any_host: Host, around: str) -> None:
     assert any_host.key(key_id).last_used_at is None
 
 
-def test_replaced_secret(host: Host) -> None:
+@pytest.mark.parametrize(
+    ("hours", "expected"), [(0, "It no longer works."), (24, "It still works, until")]
+)
+def test_replaced_secret(host: Host, hours: int, expected: str) -> None:
+    """The answer tells whether the overlap lets it in."""
     token, key_id = host.issue()
     with host.app.app_context():
         host.orgkeys.rotate_key(
-            host.organization_ids["acme"], key_id, overlap=timedelta(0), expires_at=None
+            host.organization_ids["acme"], key_id, overlap=timedelta(hours=hours), expires_at=None
         )
         host.db.session.commit()
-    assert "a rotation has replaced it" in answer_to(host, token)
+    answer = answer_to(host, token)
+    assert "a rotation has replaced it" in answer
+    assert expected in answer
 
 
 def test_wrong_secret(host: Host) -> None:

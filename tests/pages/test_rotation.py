@@ -146,6 +146,16 @@ def test_the_key_page_tells_which_secret_is_used(host: Host, at_noon: Any) -> No
     assert "Old secret: last used 5 minutes ago" in client.get(f"{LIST}/{key_id}").text
 
 
+@pytest.mark.parametrize(("hours", "warns"), [("24", True), ("168", False)])
+def test_warning_of_a_new_secret_that_nobody_uses(host: Host, hours: str, warns: bool) -> None:
+    """It stands on the row and on the key's page, in the last day of the old secret."""
+    _, key_id = host.issue()
+    client = host.client("ada")
+    client.post(url(key_id), data=form(host, key_id, overlap_hours=hours))
+    for path in (LIST, f"{LIST}/{key_id}"):
+        assert ("Warning:" in client.get(path).text) is warns
+
+
 def test_uses_of_the_old_secret_are_not_recorded(new_host: MakeHost) -> None:
     """Nobody can tell then whether it was used; the first use of the new one is always noted."""
     host = new_host(config={"ORGKEYS_LAST_USED_SECONDS": None})
