@@ -15,9 +15,8 @@ from flask.views import View
 
 from .. import errors, signals
 from ..authentication.outcome import Accepted, Rejected
-from ..host import LoaderFailed
-from ..keys.database import UNANSWERED, reason_of
-from ..keys.redaction import redacted
+from ..host import LoaderFailed, reason_of_failure
+from ..keys.database import UNANSWERED
 from ..state import AppState, state_of
 from .access_rule import reason_to_refuse
 from .current import current_request, outcome_of
@@ -112,8 +111,7 @@ class Guard:
         try:
             organization_id = organization_of_request(state, carrier, self.organization, arguments)
         except (LoaderFailed, *UNANSWERED) as error:
-            why = str(error) if isinstance(error, LoaderFailed) else reason_of(error)
-            why = redacted(why, state.settings.prefix)
+            why = reason_of_failure(error, state.settings.prefix)
             logger.error("the organisation of a request cannot be loaded: %s", why)
             return errors.Unavailable
         return reason_to_refuse(

@@ -140,6 +140,7 @@ def _has_characters(charset: str, text: str) -> bool:
 def reason_of(error: BaseException) -> str:
     """Return the text of a database error in one line, without the statement and its values."""
     cause = getattr(error, "orig", None) or error
-    # psycopg2 puts the values into the statement, and PostgreSQL's error quotes a line of it.
-    text = str(cause).partition("\nLINE ")[0]
+    # psycopg2 puts the values into the statement, and PostgreSQL's error quotes a line of it. A
+    # session whose flush has failed quotes that statement, with the host's values.
+    text = str(cause).partition("\nLINE ")[0].partition(" Original exception was:")[0]
     return " ".join(f"{type(cause).__name__}: {text}".split())
