@@ -94,6 +94,15 @@ class TestGuardedViews:
         basic = {"Authorization": "Basic c3RhZ2luZzpzZWNyZXQ="}
         assert is_refused_for_csrf(host.client().post("/shape/acme", headers=basic))
 
+    def test_a_digest_of_another_sites_url_needs_a_token(
+        self, host: Host, register: Register
+    ) -> None:
+        """A browser quotes the URL in its Digest credentials, and the other site writes that."""
+        register(host.app, "/shape/<org_slug>")
+
+        digest = {"Authorization": 'Digest username="a", uri="/shape/acme?,bearer,", response="0"'}
+        assert is_refused_for_csrf(host.client("ada").post("/shape/acme", headers=digest))
+
 
 def cookie_or_key(view: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(view)
