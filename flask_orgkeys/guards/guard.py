@@ -91,6 +91,11 @@ class Guard:
         setattr(guarded, GUARD, self if inner is None else both(self, inner))
         return guarded
 
+    @property
+    def __orgkeys_guard__(self) -> Guard:
+        """Itself: in a class's ``method_decorators`` it is the mark of the guard that it makes."""
+        return self
+
     def _guard_class(self, view: type[Any]) -> type[Any]:
         if not issubclass(view, View):
             raise TypeError(
@@ -211,6 +216,10 @@ def require_key(view: Any = None, /, *, organization: str | None = None) -> Any:
     return guard(view)
 
 
+# In a class's ``method_decorators``, the mark of the guard that it makes.
+setattr(require_key, GUARD, Guard(()))
+
+
 def both(outer: Guard, inner: Guard) -> Guard:
     """Return the demands of two guards on one view together."""
     scopes = dict.fromkeys((*outer.scopes, *inner.scopes))
@@ -221,9 +230,7 @@ def guard_on(function: Any) -> Guard | None:
     """Return the guard that a function carries, its own or of a function below it, or that it is,
     as an item of a class's ``decorators``.
     """
-    if function is require_key:
-        return Guard(())
-    guard = function if isinstance(function, Guard) else getattr(function, GUARD, None)
+    guard = getattr(function, GUARD, None)
     return guard if isinstance(guard, Guard) else None
 
 
