@@ -112,6 +112,18 @@ def cookie_or_key(view: Callable[..., Any]) -> Callable[..., Any]:
     return either
 
 
+def test_a_key_of_a_guard_in_a_hook_needs_no_token(host: Host) -> None:
+    """The views of a blueprint may all be guarded by one ``before_request`` function."""
+    api = Blueprint("api", __name__)
+    api.before_request(require_key(lambda: None))
+    api.add_url_rule("/hooked", "hooked", lambda: "in", methods=["POST"])
+    host.app.register_blueprint(api)
+    token, _ = host.issue()
+    assert host.client("ada").post("/hooked", headers=bearer(token)).text == "in"
+    assert host.client().post("/hooked").status_code == 401
+    assert is_refused_for_csrf(host.client("ada").post("/hooked"))
+
+
 class AroundAMethod(MethodView):
     decorators = [cookie_or_key]
 
