@@ -37,6 +37,10 @@ README = ROOT / "README.md"
 QUICKSTART = DOCS / "quickstart.md"
 PAGES = sorted(DOCS.glob("*.md"))
 
+EXPIRY = DOCS / "expiry.md"
+FOLLOWED = {QUICKSTART, EXPIRY}
+"""Pages that are followed by a test or a fixture of their own."""
+
 SHOWN_AS_IT_IS = {"text"}
 """Languages of blocks in which there is nothing to run."""
 
@@ -99,7 +103,7 @@ def by_name(page: Path) -> str:
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("page", [page for page in PAGES if page != QUICKSTART], ids=by_name)
+@pytest.mark.parametrize("page", [page for page in PAGES if page not in FOLLOWED], ids=by_name)
 def test_a_page_does_what_it_says(page: Path, reader: Reader) -> None:
     reader.follow(page)
 
@@ -119,7 +123,7 @@ def test_the_quickstart_ends_with_pages_that_an_administrator_can_open(reader: R
 
 
 def test_recipes_of_the_page_on_expiry_send_a_notice(reader: Reader, received: Received) -> None:
-    reader.follow(DOCS / "expiry.md")
+    reader.follow(EXPIRY)
 
     (mail,) = received.mails
     assert (mail["To"], mail["Subject"]) == ("admin@acme.example", "API keys of Acme")
@@ -133,6 +137,9 @@ def test_recipes_of_the_page_on_expiry_send_a_notice(reader: Reader, received: R
     (notice,) = webhook[1]["notices"]
     assert (webhook[1]["organization_id"], notice["kind"], notice["days"]) == (1, "expiring", 7)
     assert chat[1]["text"].startswith("Nightly build expires on")
+    task = reader.namespace["celery"].tasks["page.tell_of_ending_keys"]
+    assert task.apply().successful()
+    assert reader.namespace["celery"].conf.beat_schedule["keys"]["task"] == task.name
 
 
 def test_templates_of_the_page_on_theming_are_those_that_the_app_shows(reader: Reader) -> None:

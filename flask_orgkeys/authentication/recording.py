@@ -12,7 +12,7 @@ import os
 import re
 import string
 import weakref
-from contextlib import suppress
+from collections import OrderedDict
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import TYPE_CHECKING, Any
@@ -98,7 +98,7 @@ class UseRecorder:
         self._step = settings.last_used_step or timedelta(0)
         self._records_clients = settings.record_clients
         self._lookup = lookup
-        self._seen: dict[Pair, _Seen] = {}
+        self._seen: OrderedDict[Pair, _Seen] = OrderedDict()
         _recorders.add(self)
 
     def note(
@@ -146,8 +146,7 @@ class UseRecorder:
 
     def _remember(self, pair: Pair) -> _Seen:
         if len(self._seen) >= MAX_PAIRS:
-            with suppress(KeyError, RuntimeError, StopIteration):  # if another thread is at it
-                del self._seen[next(iter(self._seen))]
+            self._seen.popitem(last=False)
         return self._seen.setdefault(pair, _Seen())
 
     def _claim(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import OrderedDict
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -75,8 +76,8 @@ class PendingUses:
         self.driver: Driver = driver
         self._dialect = engine.dialect
         self.retry_at: float = 0.0
-        self._unwritten: dict[tuple[str, str], Use] = {}
-        self._unwritten_rows: dict[Pair, UseRow] = {}
+        self._unwritten: OrderedDict[tuple[str, str], Use] = OrderedDict()
+        self._unwritten_rows: OrderedDict[Pair, UseRow] = OrderedDict()
         self._statements = _Statements(models, engine)
         self._use_statements = UseStatements(models, engine)
 
@@ -86,14 +87,16 @@ class PendingUses:
         slot = use.key_id, use.digest
         self._unwritten.pop(slot, None)
         self._unwritten[slot] = use
-        _drop_oldest(self._unwritten)
+        if len(self._unwritten) > MAX_UNWRITTEN_USES:
+            self._unwritten.popitem(last=False)
         self.retry_at = 0.0
 
     def record_row(self, row: UseRow) -> None:
         """Keep the uses of a row until :meth:`write` writes them."""
         earlier = self._unwritten_rows.pop(row.pair, None)
         self._unwritten_rows[row.pair] = row if earlier is None else row.after(earlier)
-        _drop_oldest(self._unwritten_rows)
+        if len(self._unwritten_rows) > MAX_UNWRITTEN_USES:
+            self._unwritten_rows.popitem(last=False)
         self.retry_at = 0.0
 
     def forget(self) -> None:
@@ -244,9 +247,3 @@ def _take(unwritten: dict[Any, Kept], at_most: int) -> list[Kept]:
         while len(taken) < at_most:
             taken.append(unwritten.popitem()[1])
     return taken
-
-
-def _drop_oldest(unwritten: dict[Any, Any]) -> None:
-    if len(unwritten) > MAX_UNWRITTEN_USES:
-        with suppress(KeyError, RuntimeError, StopIteration):  # if another thread is at it
-            del unwritten[next(iter(unwritten))]

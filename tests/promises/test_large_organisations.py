@@ -15,6 +15,7 @@ from ..conftest import MakeHost
 from ..host import Host
 
 KEYS = 100_000
+EVENTS = 100_000
 MAX_STATEMENTS = 10
 ROWS_A_PAGE = 25
 MAX_BYTES = 500_000
@@ -46,6 +47,30 @@ def large_host(new_host: MakeHost, large_database_url: str) -> Host:
                         "scopes": ["project:deploy"],
                         "digest": "sha256$" + "0" * 64,
                         "created_at": start + timedelta(seconds=number),
+                    }
+                    for number in range(first, first + 10_000)
+                ],
+            )
+    return host
+
+
+@pytest.fixture
+def host_with_many_events(new_host: MakeHost, large_database_url: str) -> Host:
+    host = new_host(large_database_url)
+    table = host.db.metadata.tables["orgkeys_event"]
+    start = datetime(2026, 1, 1, tzinfo=UTC)
+    with host.app.app_context(), host.db.engine.begin() as connection:
+        for first in range(0, EVENTS, 10_000):
+            connection.execute(
+                sa.insert(table),
+                [
+                    {
+                        "organization_id": host.organization_ids["acme"],
+                        "key_id": f"{number % 1000:012d}",
+                        "action": "updated" if number % 2 else "revoked",
+                        "occurred_at": start + timedelta(seconds=number),
+                        "actor": f"user {number % 100}",
+                        "details": {},
                     }
                     for number in range(first, first + 10_000)
                 ],
@@ -86,6 +111,18 @@ def test_first_last_and_searched_page_are_bounded(large_host: Host) -> None:
             answer = client.get(f"/o/acme/api-keys?{query}")
         assert answer.status_code == 200
         assert expected in answer.text, query
+        assert 1 <= len(rows) <= MAX_STATEMENTS, query
+        assert max(rows) <= ROWS_A_PAGE, query
+        assert len(answer.data) <= MAX_BYTES, query
+
+
+def test_pages_of_the_activity_are_bounded(host_with_many_events: Host) -> None:
+    client = host_with_many_events.client("ada")
+    for query in ("", "page=4000", "action=revoked&page=99", "q=user+42", "q=000000000042"):
+        with counted_rows(host_with_many_events) as rows:
+            answer = client.get(f"/o/acme/api-keys/activity?{query}")
+        assert answer.status_code == 200
+        assert answer.text.count("<tr") > ROWS_A_PAGE, query
         assert 1 <= len(rows) <= MAX_STATEMENTS, query
         assert max(rows) <= ROWS_A_PAGE, query
         assert len(answer.data) <= MAX_BYTES, query
