@@ -14,8 +14,9 @@ from flask import current_app
 from sqlalchemy import orm
 from werkzeug.exceptions import HTTPException, NotFound
 
-from .keys.database import UNANSWERED
+from .keys.database import UNANSWERED, reason_of
 from .keys.organization_ids import LARGEST_INTEGER
+from .keys.redaction import redacted
 
 if TYPE_CHECKING:
     from flask_sqlalchemy import SQLAlchemy
@@ -35,6 +36,15 @@ class LoaderFailed(Exception):
         if traceback is not None:
             place = f" at {traceback.tb_frame.f_code.co_filename}:{traceback.tb_lineno}"
         super().__init__(f"the organization loader failed: {type(error).__name__}{place}")
+
+
+def reason_of_failure(error: Exception, prefix: str) -> str:
+    """Return why a host's database or loader gave no organisation, in one line without values.
+
+    :param prefix: that of keys, which are left out wherever they stand.
+    """
+    text = str(error) if isinstance(error, LoaderFailed) else reason_of(error)
+    return redacted(text, prefix)
 
 
 @dataclass(slots=True)

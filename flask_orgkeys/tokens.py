@@ -25,6 +25,7 @@ PREFIX_PATTERN = re.compile(r"[0-9A-Za-z_]{1,20}")
 ID_PATTERN = rf"[0-9A-Za-z]{{{ID_LENGTH}}}"
 SECRET_PATTERN = rf"[0-9A-Za-z]{{{SECRET_LENGTH}}}"
 _PLAIN = "sha256"
+_PLAIN_DIGEST = re.compile(rf"{_PLAIN}\$[0-9a-f]{{64}}")
 _ID_AND_SECRET = re.compile(rf"({ID_PATTERN})_({SECRET_PATTERN})")
 
 # Two digits at a time: a checksum is computed for every request with a key.
@@ -181,7 +182,7 @@ def start_of_digest(peppers: Sequence[bytes | None] = ()) -> str:
 
 def is_plain(stored: str) -> bool:
     """Tell whether a digest was made without a pepper."""
-    return stored.startswith(f"{_PLAIN}$")
+    return _PLAIN_DIGEST.fullmatch(stored) is not None
 
 
 @lru_cache

@@ -35,5 +35,9 @@ def read_credential(header: str | None, prefix: str) -> tokens.Token | type[erro
 
 
 def carries_bearer(header: str | None) -> bool:
-    """Tell whether an ``Authorization`` value holds credentials of the Bearer scheme."""
-    return header is not None and _CARRIES_BEARER.search(header) is not None
+    """Tell whether an ``Authorization`` value holds credentials of the Bearer scheme.
+
+    What stands in quotes does not count: a browser's Digest credentials quote the URL there, which
+    another site may have written.
+    """
+    return header is not None and _CARRIES_BEARER.search(_QUOTED.sub('""', header)) is not None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 
 import click
 
@@ -46,11 +47,15 @@ def rehash(batch: int, dry_run: bool, as_json: bool) -> None:
 def _wrap_all(pepper: bytes, batch: int, plain: int) -> int:
     keys = state_of().keys
     is_shown = bool(plain) and sys.stderr.isatty()
-    wrapped = 0
+    wrapped, after = 0, ""
     with click.progressbar(
         length=plain, label="Rehashing", file=sys.stderr, hidden=not is_shown
     ) as bar:
-        while count := commit(lambda: peppers.wrap_plain(keys, pepper, limit=batch)):
-            wrapped += count
+        while True:
+            wrap = partial(peppers.wrap_plain, keys, pepper, after=after, limit=batch)
+            count, last = commit(wrap)
+            if last is None:
+                break
+            wrapped, after = wrapped + count, last
             bar.update(count)
     return wrapped

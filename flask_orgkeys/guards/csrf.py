@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
 from flask import Flask, current_app, has_request_context, request
 
 from ..authentication.header import carries_bearer
@@ -43,10 +46,16 @@ def _is_beyond_forgery() -> bool:
     all that runs in the request, be it the view, a decorator around it or a hook.
     """
     view = current_app.view_functions.get(request.endpoint or "")
-    layers = layers_of(view, request.method)
+    layers = (*layers_of(view, request.method), *_hooks())
     if not any(guard_on(layer) or is_by_possession(layer) for layer in layers):
         return False
     authorization = request.headers.get("Authorization")
     if authorization is not None:
         return carries_bearer(authorization)
     return "Cookie" not in request.headers
+
+
+def _hooks() -> Iterator[Any]:
+    """Give the functions that run before the current request's view, of which one may guard it."""
+    for name in (None, *request.blueprints):
+        yield from current_app.before_request_funcs.get(name, ())

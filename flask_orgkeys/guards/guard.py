@@ -15,9 +15,8 @@ from flask.views import View
 
 from .. import errors, signals
 from ..authentication.outcome import Accepted, Rejected
-from ..host import LoaderFailed
-from ..keys.database import UNANSWERED, reason_of
-from ..keys.redaction import redacted
+from ..host import LoaderFailed, reason_of_failure
+from ..keys.database import UNANSWERED
 from ..state import AppState, state_of
 from .access_rule import reason_to_refuse
 from .current import current_request, outcome_of
@@ -92,6 +91,11 @@ class Guard:
         setattr(guarded, GUARD, self if inner is None else both(self, inner))
         return guarded
 
+    @property
+    def __orgkeys_guard__(self) -> Guard:
+        """Itself: in a class's ``method_decorators`` it is the mark of the guard that it makes."""
+        return self
+
     def _guard_class(self, view: type[Any]) -> type[Any]:
         if not issubclass(view, View):
             raise TypeError(
@@ -112,8 +116,7 @@ class Guard:
         try:
             organization_id = organization_of_request(state, carrier, self.organization, arguments)
         except (LoaderFailed, *UNANSWERED) as error:
-            why = str(error) if isinstance(error, LoaderFailed) else reason_of(error)
-            why = redacted(why, state.settings.prefix)
+            why = reason_of_failure(error, state.settings.prefix)
             logger.error("the organisation of a request cannot be loaded: %s", why)
             return errors.Unavailable
         return reason_to_refuse(
@@ -213,6 +216,10 @@ def require_key(view: Any = None, /, *, organization: str | None = None) -> Any:
     return guard(view)
 
 
+# In a class's ``method_decorators``, the mark of the guard that it makes.
+setattr(require_key, GUARD, Guard(()))
+
+
 def both(outer: Guard, inner: Guard) -> Guard:
     """Return the demands of two guards on one view together."""
     scopes = dict.fromkeys((*outer.scopes, *inner.scopes))
@@ -223,9 +230,7 @@ def guard_on(function: Any) -> Guard | None:
     """Return the guard that a function carries, its own or of a function below it, or that it is,
     as an item of a class's ``decorators``.
     """
-    if function is require_key:
-        return Guard(())
-    guard = function if isinstance(function, Guard) else getattr(function, GUARD, None)
+    guard = getattr(function, GUARD, None)
     return guard if isinstance(guard, Guard) else None
 
 

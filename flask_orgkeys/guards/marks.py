@@ -17,25 +17,27 @@ def leads_to_guard(view: Any, method: str) -> bool:
 
 
 def layers_of(view: Any, method: str) -> Iterator[Any]:
-    """Give the functions that a request to a registered view runs through, as far as is known."""
+    """Give the functions that a request to a registered view runs through, as far as is known, the
+    outermost first.
+    """
     yield view
     view_class = getattr(view, "view_class", None)
     if view_class is None:
         return
     yield view_class.dispatch_request
+    yield from _method_decorators(view_class, method)
     if issubclass(view_class, MethodView):
         handler = getattr(view_class, method.lower(), None)
         if handler is None and method == "HEAD":
             handler = getattr(view_class, "get", None)
         yield handler
-    yield from _method_decorators(view_class, method)
 
 
 def _method_decorators(view_class: Any, method: str) -> Iterable[Any]:
     """Return the decorators that class frameworks like Flask-RESTful put around each method as they
-    call it.
+    call it, which makes the last one the outermost.
     """
     decorators = getattr(view_class, "method_decorators", ())
     if isinstance(decorators, Mapping):
         decorators = decorators.get(method.lower(), ())
-    return decorators if isinstance(decorators, (list, tuple)) else ()
+    return reversed(decorators) if isinstance(decorators, (list, tuple)) else ()

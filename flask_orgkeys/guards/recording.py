@@ -5,6 +5,7 @@ refused by the guard that refused it.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from inspect import unwrap
 from typing import TYPE_CHECKING, Any
 
 from ..authentication.outcome import Accepted, Rejected
@@ -78,14 +79,23 @@ def _is_last(state: AppState, endpoint: str, method: str, guarded: Any) -> bool:
     """Tell whether no guard comes after one, as far as the registered view function shows."""
     view = state.authenticator.app.view_functions.get(endpoint)
     layers = [list(_chain(layer)) for layer in layers_of(view, method) if hasattr(layer, GUARD)]
-    if not any(guarded in layer for layer in layers):
-        # One that is no part of the view, such as a before_request function, comes before it. It
-        # is not remembered, for it may be made within a request.
-        return not layers
     has_inner = hasattr(getattr(guarded, "__wrapped__", None), GUARD)
+    if not any(guarded in layer for layer in layers):
+        # One that is no part of the view, such as a before_request function, comes before it. One
+        # that a class framework has put around a method may be the last. Neither is remembered,
+        # for it may be made within a request.
+        return not has_inner and (not layers or _is_around_method(guarded, view, method))
     is_last = guarded in layers[-1] and not has_inner
     state.last_guards[endpoint, method, guarded] = is_last
     return is_last
+
+
+def _is_around_method(guarded: Any, view: Any, method: str) -> bool:
+    """Tell whether a guard was put around the method of a class as that was called."""
+    innermost = getattr(unwrap(guarded), "__func__", None)
+    return innermost is not None and any(
+        unwrap(layer) is innermost for layer in layers_of(view, method) if callable(layer)
+    )
 
 
 def _chain(function: Any) -> Iterator[Any]:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import sqlalchemy as sa
+from sqlalchemy import orm
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import scoped_session
@@ -35,12 +36,24 @@ def committed(session: scoped_session[Any], change: Callable[[], T], retries: in
         result = change()
         session.commit()
     except BaseException as error:
-        session.rollback()
+        _roll_back(session)
         if not retries or not is_conflict(error):
             raise
     else:
         return result
     return committed(session, change, retries - 1)
+
+
+def _roll_back(session: scoped_session[Any]) -> None:
+    """Roll back, also on a connection that was cut short in the middle of a statement, and takes
+    no other: it is closed, so that the error that has cut it short is the one that is raised.
+    """
+    try:
+        session.rollback()
+    except sa.exc.SQLAlchemyError:
+        # A host's tests may have put a plain session in the place of the scoped one.
+        scoped: Any = session
+        (scoped if isinstance(scoped, orm.Session) else scoped()).invalidate()
 
 
 def committed_if(
@@ -127,6 +140,7 @@ def _has_characters(charset: str, text: str) -> bool:
 def reason_of(error: BaseException) -> str:
     """Return the text of a database error in one line, without the statement and its values."""
     cause = getattr(error, "orig", None) or error
-    # psycopg2 puts the values into the statement, and PostgreSQL's error quotes a line of it.
-    text = str(cause).partition("\nLINE ")[0]
+    # psycopg2 puts the values into the statement, and PostgreSQL's error quotes a line of it. A
+    # session whose flush has failed quotes that statement, with the host's values.
+    text = str(cause).partition("\nLINE ")[0].partition(" Original exception was:")[0]
     return " ".join(f"{type(cause).__name__}: {text}".split())

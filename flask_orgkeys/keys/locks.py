@@ -78,8 +78,10 @@ class Locks:
 
     def dialect_name(self) -> str:
         """Return SQLAlchemy's name of the kind of database."""
-        connection = self.session.connection(bind_arguments={"mapper": self.models.ApiKey})
-        return connection.dialect.name
+        return self._connection().dialect.name
+
+    def _connection(self) -> sa.Connection:
+        return self.session.connection(bind_arguments={"mapper": self.models.ApiKey})
 
     def _count_one_more(self, organization_id: Any) -> sa.Insert:
         table = self.models.limit_table
@@ -120,13 +122,21 @@ class Locks:
 
     @contextmanager
     def _bounded_wait_of_mariadb(self) -> Iterator[None]:
+        connection = self._connection()
         seconds = self._execute(sa.text("SELECT @@innodb_lock_wait_timeout")).scalar_one()
         limit = sa.text("SET innodb_lock_wait_timeout = :seconds")
         self._execute(limit, seconds=min(seconds, LONGEST_WAIT_SECONDS))
         try:
             yield
-        finally:
-            self._execute(limit, seconds=seconds)
+        except sa.exc.DBAPIError as error:
+            if not error.connection_invalidated:
+                self._execute(limit, seconds=seconds)
+            raise
+        except BaseException as error:
+            # Cut short in the wait: in the middle of it, no connection takes another statement.
+            connection.invalidate(error)
+            raise
+        self._execute(limit, seconds=seconds)
 
     def _execute(self, statement: Any, **values: Any) -> sa.Result[Any]:
         bind = {"mapper": self.models.ApiKey}

@@ -115,6 +115,8 @@ def _is_signed_in() -> bool:
     if "Authorization" not in request.headers:
         return True
     user_id = current_user.get_id()
+    if user_id is None:
+        return False
     return bool(session.get("_user_id") == user_id) or _id_without_header() == user_id
 
 

@@ -14,9 +14,9 @@ from werkzeug.wrappers import Response
 from ..config.settings import DEFAULTS
 from ..errors import RETRY_AFTER_SECONDS, ConfigurationError
 from ..guards.refusals import error_handler
-from ..host import LoaderFailed
+from ..host import LoaderFailed, reason_of_failure
 from ..keys.database import UNANSWERED
-from ..state import EXTENSION_NAME, AppState
+from ..state import EXTENSION_NAME, AppState, state_of
 from . import check, key_page, rotation, views
 from .access import for_administrators
 from .headers import add_page_headers
@@ -118,7 +118,8 @@ def _asset(**arguments: Any) -> Response:
 
 def _unavailable(error: Exception) -> Response:
     """Answer 503, with the host's own page for it if that needs no database."""
-    logger.error("the API keys page cannot be shown: %s", getattr(error, "orig", None) or error)
+    why = reason_of_failure(error, state_of().settings.prefix)
+    logger.error("the API keys page cannot be shown: %s", why)
     unavailable = ServiceUnavailable(retry_after=RETRY_AFTER_SECONDS)
     handler = error_handler(current_app, unavailable, request.blueprints)
     try:

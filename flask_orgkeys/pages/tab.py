@@ -9,7 +9,6 @@ from typing import Any
 
 from flask import Blueprint, current_app, has_request_context, request, url_for
 from werkzeug.exceptions import HTTPException
-from werkzeug.routing import BuildError
 
 from ..errors import ConfigurationError
 from ..guards.wall import matched_arguments
@@ -46,7 +45,7 @@ def tab_for(organization: Any, count: bool = False) -> Tab:
     is_current = has_request_context() and request.blueprint == name
     try:
         mount = _mount_of(name, organization)
-    except (BuildError, RuntimeError, ValueError, TypeError):
+    except Exception:
         logger.exception("the API keys tab cannot be linked: name the organisation in the URL")
         return Tab(
             url="", stylesheet="", is_permitted=False, is_current=is_current, expiring_soon=0
@@ -63,9 +62,13 @@ def tab_for(organization: Any, count: bool = False) -> Tab:
 
 
 def _count_expiring_soon(organization: Any) -> int:
-    # The host's pending rows are its own to flush.
-    with state_of().host.session.no_autoflush:
-        return management.count_keys(organization.id, expires=EXPIRES_SOON)
+    try:
+        # The host's pending rows are its own to flush.
+        with state_of().host.session.no_autoflush:
+            return management.count_keys(organization.id, expires=EXPIRES_SOON)
+    except Exception:
+        logger.exception("the keys that expire soon cannot be counted for the API keys tab")
+        return 0
 
 
 def _is_permitted(organization: Any) -> bool:
@@ -82,7 +85,7 @@ def _mount_of(name: str, organization: Any) -> dict[str, Any]:
     """Return the variables of the mount: of the request's URL or, if it does not name the
     organisation, of the first value of the organisation that fits.
 
-    :raises werkzeug.routing.BuildError: if none does.
+    :raises Exception: if none does.
     """
     rules = current_app.url_map.iter_rules(f"{name}.index")
     variables = {variable for rule in rules for variable in rule.arguments}
@@ -93,7 +96,8 @@ def _mount_of(name: str, organization: Any) -> dict[str, Any]:
     given = [getattr(organization, attribute, None) for attribute in ("slug", "id")]
     *others, last = [value for value in (*given, organization) if value is not None]
     for value in others:
-        with suppress(BuildError, ValueError, TypeError):
+        # A converter of the host's may raise anything.
+        with suppress(Exception):
             url_for(f"{name}.index", **mount, **{org_arg: value})
             return {**mount, org_arg: value}
     url_for(f"{name}.index", **mount, **{org_arg: last})

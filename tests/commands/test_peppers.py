@@ -40,3 +40,16 @@ def test_rehash_needs_a_pepper(host: Host, option: str) -> None:
     refused = run(host, "rehash", option)
     assert refused.exit_code == 1
     assert "ORGKEYS_PEPPERS is empty" in refused.stderr
+
+
+@pytest.mark.parametrize("planted", ["sha256$zz", "SHA256$" + "ab" * 32])
+def test_rehash_leaves_what_only_looks_like_a_digest(host: Host, planted: str) -> None:
+    """It neither ends in an error nor goes on for ever, and wraps those that come after."""
+    keys = sorted(host.issue()[1] for _ in range(2))
+    with host.app.app_context():
+        host.db.session.get_one(host.orgkeys.ApiKey, keys[0]).digest = planted
+        host.db.session.commit()
+    with host.sibling(ORGKEYS_PEPPERS=[PEPPER]) as peppered:
+        assert json.loads(run(peppered, "rehash", "--batch", "1", "--json").stdout)["wrapped"] == 1
+    assert host.key(keys[0]).digest == planted
+    assert host.key(keys[1]).digest.startswith("hmac-sha256-of-sha256:")

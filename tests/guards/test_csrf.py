@@ -94,6 +94,15 @@ class TestGuardedViews:
         basic = {"Authorization": "Basic c3RhZ2luZzpzZWNyZXQ="}
         assert is_refused_for_csrf(host.client().post("/shape/acme", headers=basic))
 
+    def test_a_digest_of_another_sites_url_needs_a_token(
+        self, host: Host, register: Register
+    ) -> None:
+        """A browser quotes the URL in its Digest credentials, and the other site writes that."""
+        register(host.app, "/shape/<org_slug>")
+
+        digest = {"Authorization": 'Digest username="a", uri="/shape/acme?,bearer,", response="0"'}
+        assert is_refused_for_csrf(host.client("ada").post("/shape/acme", headers=digest))
+
 
 def cookie_or_key(view: Callable[..., Any]) -> Callable[..., Any]:
     @wraps(view)
@@ -101,6 +110,18 @@ def cookie_or_key(view: Callable[..., Any]) -> Callable[..., Any]:
         return "by cookie" if current_user.is_authenticated else view(*arguments, **named)
 
     return either
+
+
+def test_a_key_of_a_guard_in_a_hook_needs_no_token(host: Host) -> None:
+    """The views of a blueprint may all be guarded by one ``before_request`` function."""
+    api = Blueprint("api", __name__)
+    api.before_request(require_key(lambda: None))
+    api.add_url_rule("/hooked", "hooked", lambda: "in", methods=["POST"])
+    host.app.register_blueprint(api)
+    token, _ = host.issue()
+    assert host.client("ada").post("/hooked", headers=bearer(token)).text == "in"
+    assert host.client().post("/hooked").status_code == 401
+    assert is_refused_for_csrf(host.client("ada").post("/hooked"))
 
 
 class AroundAMethod(MethodView):

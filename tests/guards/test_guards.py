@@ -3,7 +3,7 @@ from __future__ import annotations
 import dataclasses
 import socket
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from datetime import UTC, datetime, timedelta
 from functools import wraps
 from typing import Any
@@ -462,6 +462,26 @@ class TestOrganisationWall:
         assert "cannot be loaded" in caplog.text
         assert "misplaced" not in caplog.text
         assert token.rpartition("_")[2] not in caplog.text
+
+    def test_no_value_of_a_failed_flush_is_logged(
+        self, host: Host, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """Neither by a guard nor by a page: the session quotes the statement that has failed."""
+        client = host.client("ada")
+        load = host.app.extensions["orgkeys"].host.organization_loader
+
+        @host.orgkeys.organization_loader
+        def load_after_a_failed_flush(slug: str) -> Any:
+            host.db.session.add(host.Organization(slug=slug, name="misplaced"))
+            with suppress(sa.exc.IntegrityError):
+                host.db.session.flush()
+            return load(slug)
+
+        token, _ = host.issue()
+        assert self.deploy(host, "/api/o/acme/deployments", token).status_code == 503
+        assert client.get("/o/acme/api-keys").status_code == 503
+        assert caplog.text.count("transaction has been rolled back") == 2
+        assert "misplaced" not in caplog.text
 
     @pytest.mark.parametrize(
         "error",

@@ -19,6 +19,8 @@ from flask_orgkeys.keys.database import committed
 from .. import databases
 from ..conftest import MakeHost
 from ..host import Host
+from ..promises.outside import connection_of_another_process
+from ..promises.test_cut_short import deadline, errors_on_servers
 
 LIST = "/o/acme/api-keys"
 FORM = {"name": "CI", "scopes": ["project:deploy"], "expires_in": "90"}
@@ -99,6 +101,22 @@ class TestLimit:
             assert time.monotonic() - begun < 5
             host.db.session.commit()
         assert host.client("ada").post(LIST, data=FORM).status_code == 200
+
+    @errors_on_servers
+    def test_wait_that_is_cut_short_is_not_swallowed(
+        self, any_database_url: str, new_host: MakeHost, error: type[BaseException]
+    ) -> None:
+        """The error that ends the wait is raised on, and the next form makes a key."""
+        options = {"pool_size": 1, "max_overflow": 0, "pool_timeout": 0.5}
+        config = {"ORGKEYS_MAX_KEYS": 5, "SQLALCHEMY_ENGINE_OPTIONS": options}
+        host = new_host(any_database_url, config=config)
+        host.issue()
+        client = host.client("ada")
+        with connection_of_another_process(host) as other:
+            other.execute(sa.text("UPDATE orgkeys_limit SET creations = creations + 1"))
+            with pytest.raises(error), deadline(0.4, error, other.rollback):
+                client.post(LIST, data=FORM)
+        assert client.post(LIST, data=FORM).status_code == 200
 
     @on_servers
     def test_bound_of_the_host_stays(self, any_database_url: str, new_host: MakeHost) -> None:

@@ -348,6 +348,19 @@ class TestAuthorizationHeader:
         assert untouched(host)
         assert ask(host, "ada", method, path, auth=("ada", "password")).status_code in (200, 303)
 
+    def test_user_without_an_id(self, host: Host) -> None:
+        """Such a user of a ``request_loader`` is no session's, for that has no id either."""
+
+        class Token(User):
+            def get_id(self) -> Any:
+                return None
+
+        @host.app.login_manager.request_loader  # type: ignore[attr-defined,untyped-decorator]
+        def load_by_header(request: Any) -> User | None:
+            return Token("ada") if request.authorization else None
+
+        assert ask(host, None, "GET", LIST, auth=("ada", "password")).status_code == 401
+
     def test_user_of_a_request_loader_that_reads_a_cookie(self, host: Host) -> None:
         @host.app.login_manager.request_loader  # type: ignore[attr-defined,untyped-decorator]
         def load_by_cookie(request: Any) -> User | None:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from flask import render_template_string
+from werkzeug.routing import UnicodeConverter
 
 from ..conftest import MakeHost
 from ..host import Host
@@ -71,3 +72,42 @@ def test_on_the_host_s_page_for_an_unknown_url(host: Host) -> None:
 
     assert answer.status_code == 404
     assert 'href="/o/acme/api-keys"' in answer.text
+
+
+@pytest.mark.parametrize("given", [SimpleNamespace(slug="acme"), SimpleNamespace(id="x" * 400), 7])
+def test_keys_that_cannot_be_counted(host: Host, given: Any) -> None:
+    host.orgkeys.permission_checker(lambda *_: True)
+
+    @host.app.get("/o/<org_slug>/settings")
+    def settings(org_slug: str) -> str:
+        return render_template_string(TAB.replace("given", "given, count=True"), given=given)
+
+    page = host.client("ada").get("/o/acme/settings")
+    assert page.status_code == 200
+    assert 'href="/o/acme/api-keys"' in page.text
+
+
+def test_a_table_that_is_missing(host: Host) -> None:
+    @host.app.get("/o/<org_slug>/settings")
+    def settings(org_slug: str) -> str:
+        given = host.orgkeys._host.load_organization(org_slug)
+        return render_template_string(TAB.replace("given", "given, count=True"), given=given)
+
+    client = host.client("ada")
+    with host.app.app_context():
+        host.drop_key_table(host.db.engine)
+    assert client.get("/o/acme/settings").status_code == 200
+
+
+def test_a_converter_that_takes_organisations_alone(new_host: MakeHost) -> None:
+    class BySlug(UnicodeConverter):
+        def to_url(self, value: Any) -> str:
+            return str(value.slug)
+
+    host = new_host(pages=False)
+    host.app.url_map.converters["organization"] = BySlug
+    prefix = "/o/<organization:org_slug>/keys"
+    host.app.register_blueprint(host.orgkeys.blueprint, url_prefix=prefix)
+
+    given = SimpleNamespace(id=1, slug="acme")
+    assert 'href="/o/acme/keys"' in shown_at(host, "/settings", "/settings", given)

@@ -12,6 +12,7 @@ import pytest
 from sqlalchemy.pool import QueuePool
 
 from flask_orgkeys.authentication.drivers import Driver, SQLite
+from flask_orgkeys.authentication.writes import PendingUses
 
 from .. import databases
 from ..conftest import MakeHost
@@ -69,10 +70,14 @@ def small_host(new_host: MakeHost, url: str, hook: Hook = leave_alone) -> Host:
 
 @contextmanager
 def deadline(
-    seconds: float, error: type[BaseException], then: Callable[[], None] = lambda: None
+    seconds: float,
+    error: type[BaseException],
+    then: Callable[[], None] = lambda: None,
+    begun: threading.Event | None = None,
 ) -> Iterator[None]:
     """Have a signal raise an error in the main thread after a while.
 
+    :param begun: from when on, instead of at once.
     :param then: what else happens, a little later: a driver in C waits for it to heed the signal.
     """
 
@@ -85,6 +90,8 @@ def deadline(
     is_over = threading.Event()
 
     def act() -> None:
+        if begun is not None:
+            begun.wait(timeout=10)
         if not is_over.wait(seconds):
             signal.pthread_kill(main, signal.SIGUSR1)
         is_over.wait(0.2)
@@ -163,13 +170,26 @@ def assert_unharmed(host: Host, token: str, key_id: str) -> None:
 @errors_on_servers
 @pytest.mark.parametrize("hook", [leave_alone, connect_only, read])
 def test_touch(
-    new_host: MakeHost, any_database_url: str, hook: Hook, error: type[BaseException]
+    new_host: MakeHost,
+    any_database_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+    hook: Hook,
+    error: type[BaseException],
 ) -> None:
     host = small_host(new_host, any_database_url, hook)
     keys = [host.issue() for _ in range(2)]
+    begun = threading.Event()
+    write = PendingUses.write
+
+    def begin_to_write(pending: PendingUses, connection: Any) -> None:
+        begun.set()
+        write(pending, connection)
+
+    monkeypatch.setattr(PendingUses, "write", begin_to_write)
     with slow_touch(host):
         for token, _ in keys:
-            with pytest.raises(error), deadline(0.1, error):
+            begun.clear()
+            with pytest.raises(error), deadline(0.1, error, begun=begun):
                 send(host, token)
     assert_unharmed(host, *keys[-1])
 

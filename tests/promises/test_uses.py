@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from time import perf_counter
 from typing import Any
 
+import flask_restful
 import pytest
 import sqlalchemy as sa
 import time_machine
@@ -216,6 +217,28 @@ def test_guard_in_a_hook_and_guard_on_the_view(new_host: MakeHost) -> None:
         ("bare", ["app:publish"], 1),
         ("deploy_anywhere", ["app:publish", "project:deploy"], 1),
     ]
+
+
+@pytest.mark.parametrize("granted", [True, False])
+@pytest.mark.parametrize("around", ["class", "hook", None])
+def test_guards_of_a_class_framework(host: Host, around: str | None, granted: bool) -> None:
+    """They are made anew at each request, and count once all the same."""
+
+    class Resource(flask_restful.Resource):  # type: ignore[misc]
+        decorators = [require_key] if around == "class" else []
+        method_decorators = [require_scope("app:publish"), require_key]
+
+        def get(self) -> str:
+            return ""
+
+    if around == "hook":
+        host.app.before_request(require_key(lambda: None))
+    flask_restful.Api(host.app).add_resource(Resource, "/resource")
+    token, key_id = host.issue(scopes=["app:publish" if granted else "project:deploy"])
+    host.client().get("/resource", headers=bearer(token))
+    (use,) = uses_of(host, key_id)
+    outcome = "accepted" if granted else "insufficient_scope"
+    assert (use["outcome"], use["scopes"], use["uses"]) == (outcome, ["app:publish"], 1)
 
 
 @of_files_and_servers

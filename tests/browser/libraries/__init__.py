@@ -71,7 +71,7 @@ class Library:
 
 _BOOSTED = 'hx-boost="true"'
 _VUE = "vue/dist/vue.global.prod.js"
-_MOUNTED = "'__vue_app__' in app"
+_MOUNTED = "'__vue_app__' in (document.querySelector('#app') ?? {})"
 _MOUNT = "Vue.createApp({}).mount('#app')"
 # With delimiters that hosts choose because Jinja has taken Vue's, after the page has loaded.
 _MOUNT_LATE = """
@@ -90,7 +90,9 @@ LIBRARIES = {
     ),
     "vue": Library(_VUE, _MOUNTED, loading="", start=_MOUNT),
     "vue-late": Library(_VUE, _MOUNTED, start=_MOUNT_LATE),
-    "alpine": Library("alpinejs/dist/cdn.min.js", "'_x_marker' in app"),
+    "alpine": Library(
+        "alpinejs/dist/cdn.min.js", "'_x_marker' in (document.querySelector('#app') ?? {})"
+    ),
 }
 
 
