@@ -128,7 +128,7 @@ class Authenticator:
             return errors.InvalidKey
         if stored.revoked_at is not None:
             return errors.RevokedKey
-        if stored.expires_at is not None and is_past(as_utc(stored.expires_at), now):
+        if is_past(stored.expires_at, now):
             return errors.ExpiredKey
         if digest is not stored.digest:
             until = stored.previous_until
