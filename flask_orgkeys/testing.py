@@ -48,15 +48,18 @@ class IssueKey(Protocol):
         name: str = ...,
         expires_at: datetime | None = ...,
         created_by: str | None = ...,
+        note: str | None = ...,
+        may_rotate_itself: bool = ...,
     ) -> IssuedKey:
         """Create a key, and commit it.
 
-        :param scopes: what it may do.
-        :param organization: the organisation it belongs to: the host's object, what the URL names
-            it by, or its id.
+        :param scopes: the scopes of the key.
+        :param organization: its organisation: the host's object, its name in URLs, or its id.
         :param name: up to 100 characters.
         :param expires_at: an aware time, or ``None``.
         :param created_by: as the host names its users.
+        :param note: up to 500 characters.
+        :param may_rotate_itself: whether the key may replace its own secret.
         """
 
 
@@ -66,7 +69,7 @@ class OrgKeysClient(Protocol):
     def __call__(self, *, scopes: Iterable[str], organization: Any) -> FlaskClient:
         """Return a new test client, of the app's own class, that sends a fresh key.
 
-        :param scopes: what the key may do.
+        :param scopes: the scopes of the key.
         :param organization: as for :class:`IssueKey`.
         """
 

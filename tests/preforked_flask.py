@@ -59,6 +59,10 @@ def _run(connection: socket.socket, main: object) -> None:
     arguments, folder, environment = json.loads(request)
     for number, stream in enumerate(streams):
         os.dup2(stream, number)
+    # Those of the parent may remember that they can seek.
+    sys.stdin = os.fdopen(0, closefd=False, encoding="utf-8")
+    sys.stdout = os.fdopen(1, "w", closefd=False, encoding="utf-8")
+    sys.stderr = os.fdopen(2, "w", closefd=False, encoding="utf-8")
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environment)

@@ -109,3 +109,4 @@ def test_deploys(orgkeys_client: OrgKeysClient, issue_key: IssueKey) -> None:
     client = orgkeys_client(scopes=["project:deploy"], organization="acme")
     assert_type(client, FlaskClient)
     assert_type(issue_key(scopes=["project:deploy"], organization="acme"), IssuedKey)
+    issue_key(scopes=["project:deploy"], organization=1, note="CI", may_rotate_itself=True)
