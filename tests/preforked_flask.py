@@ -75,8 +75,9 @@ def _run(connection: socket.socket, main: object) -> None:
     except BaseException:
         sys.excepthook(*sys.exc_info())
     finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
+        # Alembic has kept the stream that there was when it was imported.
+        for stream in filter(None, (sys.__stdout__, sys.stdout, sys.stderr)):
+            stream.flush()
         connection.sendall(bytes([code]))
         os._exit(0)
 
