@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 from flask import current_app
-from sqlalchemy import orm
 from werkzeug.exceptions import HTTPException, NotFound
 
-from .keys.database import UNANSWERED, reason_of
+from .keys.database import UNANSWERED, current_session, reason_of
 from .keys.organization_ids import LARGEST_INTEGER
 from .keys.redaction import redacted
 
@@ -77,8 +76,7 @@ class Host:
         """
         if self.organization_loader is None or _is_beyond_every_column(slug):
             return None
-        scoped: Any = self.session
-        session = scoped if isinstance(scoped, orm.Session) else scoped()
+        session = current_session(self.session)
         # Like ``no_autoflush``, which costs several times as much.
         flushes = session.autoflush
         session.autoflush = False

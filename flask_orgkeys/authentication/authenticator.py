@@ -36,17 +36,17 @@ def _always() -> bool:
 class Authenticator:
     """Decides about credentials for one app."""
 
-    __slots__ = ("__weakref__", "_granted", "_start_of_digest", "app", "lookup", "settings")
+    __slots__ = ("__weakref__", "_granted", "_starts_of_digests", "app", "lookup", "settings")
 
     def __init__(self, app: Flask, settings: Settings, lookup: Lookup) -> None:
         self.app: Flask = app
         self.settings: Settings = settings
         self.lookup: Lookup = lookup
-        self._start_of_digest: str | tuple[str, ...] = tokens.start_of_digest(settings.peppers)
+        current = [settings.peppers]
         if settings.next_pepper is not None:
             # Others make digests with it already: these two would replace each other's for ever.
-            next_start = tokens.start_of_digest([settings.next_pepper])
-            self._start_of_digest = (tokens.start_of_digest(settings.peppers), next_start)
+            current.append((settings.next_pepper,))
+        self._starts_of_digests = tuple(map(tokens.start_of_digest, current))
         # Few are the sets of scopes.
         self._granted = lru_cache(partial(granted, declared=settings.scopes))
 
@@ -141,7 +141,7 @@ class Authenticator:
     ) -> Use | None:
         step = self.settings.last_used_step
         is_due = step is not None and _is_stale(stored.last_used_at, now, step)
-        is_outdated = not digest.startswith(self._start_of_digest)
+        is_outdated = not digest.startswith(self._starts_of_digests)
         mark: Mark | None = None
         if digest is not stored.digest:
             is_due_again = step is not None and _is_stale(stored.previous_used_at, now, step)

@@ -40,7 +40,7 @@ def current_request() -> Request:
 
 def authenticate_request(state: AppState) -> None:
     """Authenticate a request that carries a key of ours: the request hook. Never answers."""
-    carrier: Request = request._get_current_object()  # type: ignore[attr-defined]
+    carrier = current_request()
     header = carrier.environ.get("HTTP_AUTHORIZATION")
     if header is not None and state.authenticator.is_ours(header):
         del header

@@ -51,9 +51,14 @@ def _roll_back(session: scoped_session[Any]) -> None:
     try:
         session.rollback()
     except sa.exc.SQLAlchemyError:
-        # A host's tests may have put a plain session in the place of the scoped one.
-        scoped: Any = session
-        (scoped if isinstance(scoped, orm.Session) else scoped()).invalidate()
+        current_session(session).invalidate()
+
+
+def current_session(session: Any) -> orm.Session:
+    """Return the session behind a scoped one. A host's tests may have put a plain session in the
+    place of that.
+    """
+    return session if isinstance(session, orm.Session) else session()
 
 
 def committed_if(
@@ -140,7 +145,7 @@ def _has_characters(charset: str, text: str) -> bool:
 def reason_of(error: BaseException) -> str:
     """Return the text of a database error in one line, without the statement and its values."""
     cause = getattr(error, "orig", None) or error
-    # psycopg2 puts the values into the statement, and PostgreSQL's error quotes a line of it. A
-    # session whose flush has failed quotes that statement, with the host's values.
+    # psycopg2 puts the values into the statement, and PostgreSQL's error quotes a line of it.
+    # After a failed flush, a session quotes that statement, with the host's values.
     text = str(cause).partition("\nLINE ")[0].partition(" Original exception was:")[0]
     return " ".join(f"{type(cause).__name__}: {text}".split())

@@ -78,9 +78,10 @@ class Locks:
 
     def dialect_name(self) -> str:
         """Return SQLAlchemy's name of the kind of database."""
-        return self._connection().dialect.name
+        return self.connection().dialect.name
 
-    def _connection(self) -> sa.Connection:
+    def connection(self) -> sa.Connection:
+        """Return the session's connection to the database of the keys."""
         return self.session.connection(bind_arguments={"mapper": self.models.ApiKey})
 
     def _count_one_more(self, organization_id: Any) -> sa.Insert:
@@ -122,7 +123,7 @@ class Locks:
 
     @contextmanager
     def _bounded_wait_of_mariadb(self) -> Iterator[None]:
-        connection = self._connection()
+        connection = self.connection()
         seconds = self._execute(sa.text("SELECT @@innodb_lock_wait_timeout")).scalar_one()
         limit = sa.text("SET innodb_lock_wait_timeout = :seconds")
         self._execute(limit, seconds=min(seconds, LONGEST_WAIT_SECONDS))

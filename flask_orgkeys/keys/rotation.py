@@ -303,7 +303,7 @@ def _read(store: Store, organization_id: Any, key_id: str) -> tuple[ApiKey | Non
 
 def _reads_wait(store: Store) -> bool:
     """Tell whether plain reads wait for the locks of others: on MariaDB, if serialisable."""
-    connection = store.session.connection(bind_arguments={"mapper": store.models.ApiKey})
+    connection = store.locks.connection()
     is_mariadb = connection.dialect.name in ("mysql", "mariadb")
     return is_mariadb and connection.get_isolation_level() == "SERIALIZABLE"
 

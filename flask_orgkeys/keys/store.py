@@ -84,17 +84,14 @@ class Store:
 
     def takes(self, text: str | None) -> bool:
         """Tell whether the connection can send a text."""
-        return not text or text.isascii() or takes_text(self._connection(), text)
+        return not text or text.isascii() or takes_text(self.locks.connection(), text)
 
     def recorded(self, actor: Actor) -> str | None:
         """Return the name of an actor for a column: no character of it may fail a revocation."""
         name = actor.name
         if not name or name.isascii():
             return name
-        return with_sendable_characters(self._connection(), name)
-
-    def _connection(self) -> sa.Connection:
-        return self.session.connection(bind_arguments={"mapper": self.models.ApiKey})
+        return with_sendable_characters(self.locks.connection(), name)
 
     def checked_text(self, text: str) -> str:
         """Return a text that the connection can send.

@@ -58,7 +58,7 @@ class PageForm(FlaskForm):
 
     @property
     def csrf_field(self) -> Any:
-        """The field of the CSRF token, whatever the host calls it; ``None`` if CSRF is off."""
+        """The field of the CSRF token, by the host's name for it; ``None`` if CSRF is off."""
         return self[self.meta.csrf_field_name] if self.meta.csrf else None
 
     def validate(self, extra_validators: Any = None) -> bool:
@@ -285,7 +285,7 @@ class PlainForm(PageForm):
 
 
 class EndPreviousForm(PlainForm):
-    """The rotation that the page was shown after, whose old secret is to end."""
+    """The rotation that the page was shown after: its old secret is to end."""
 
     after: Any = HiddenField()
 

@@ -1,8 +1,9 @@
 """The words of the pages, in the reader's language if the host runs Flask-Babel.
 
-Without it they are English, and so is whatever no catalog has. In a language of which there is no
-catalog, dates and numbers are English, too. Our catalogs are a domain of their own, ``orgkeys``:
-the host's stay as they are, and a catalog of that domain among the host's goes before ours.
+Without it they are English, and so is a text that no catalog has. If there is no catalog for the
+reader's language, dates and numbers are English, too. Our catalogs are a domain of their own,
+``orgkeys``: the host's stay as they are, and a catalog of that domain among the host's goes before
+ours.
 """
 
 from __future__ import annotations
@@ -137,26 +138,32 @@ def _babel() -> Any:
 
 def _locale_of_words(babel: Any) -> AbstractContextManager[None]:
     """Have times and numbers formatted in the language of the words, in the host's time zone."""
+    if _has_catalog(babel):
+        return nullcontext()
     forced: AbstractContextManager[None] = babel.force_locale("en_GB")
-    return nullcontext() if _has_catalog(babel) else forced
+    return forced
 
 
 def _has_catalog(babel: Any) -> bool:
     """Tell whether the reader's language is English, or one of a catalog."""
     locale = babel.get_locale()
-    directories = tuple(babel.get_babel().translation_directories)
-    return locale.language == "en" or _is_there(str(locale), directories)
+    return locale.language == "en" or _is_there(str(locale), _directories(babel))
 
 
 @lru_cache
 def _is_there(locale: str, directories: tuple[str, ...]) -> bool:
-    return any(find(DOMAIN, directory, [locale]) for directory in (str(CATALOGS), *directories))
+    return any(find(DOMAIN, directory, [locale]) for directory in directories)
 
 
 def _domain(babel: Any) -> Any:
-    return _domain_of(babel.Domain, tuple(babel.get_babel().translation_directories))
+    return _domain_of(babel.Domain, _directories(babel))
+
+
+def _directories(babel: Any) -> tuple[str, ...]:
+    """Return the directories of the catalogs; a later one goes before an earlier one."""
+    return str(CATALOGS), *babel.get_babel().translation_directories
 
 
 @lru_cache
 def _domain_of(domain_class: Any, directories: tuple[str, ...]) -> Any:
-    return domain_class([str(CATALOGS), *directories], DOMAIN)
+    return domain_class(list(directories), DOMAIN)

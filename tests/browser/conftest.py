@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -94,6 +95,15 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         _add_pages(host)
         with serving(host.app) as port:
             yield Site(host, port)
+
+
+@contextmanager
+def serving_scopes(folder: Path, scopes: Mapping[str, str]) -> Iterator[Site]:
+    """Serve a host with scopes of its own."""
+    config = {"WTF_CSRF_ENABLED": True, "ORGKEYS_SCOPES": scopes}
+    url = f"sqlite:///{folder / 'host.sqlite'}"
+    with disposing(make_host(url, config=config)) as host, serving(host.app) as port:
+        yield Site(host, port)
 
 
 @pytest.fixture

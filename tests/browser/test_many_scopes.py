@@ -7,12 +7,11 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from tests.host import SCOPES, disposing, make_host
+from tests.host import SCOPES
 
-from .conftest import OpenPage, Site
+from .conftest import OpenPage, Site, serving_scopes
 from .looks import sideways, violations
 from .pages import KEYS, open_create_dialog
-from .server import serving
 from .test_looks import LARGE, SMALL
 
 MANY = {
@@ -24,10 +23,8 @@ MANY = {
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    url = f"sqlite:///{tmp_path_factory.mktemp('many') / 'host.sqlite'}"
-    config = {"WTF_CSRF_ENABLED": True, "ORGKEYS_SCOPES": MANY}
-    with disposing(make_host(url, config=config)) as host, serving(host.app) as port:
-        yield Site(host, port)
+    with serving_scopes(tmp_path_factory.mktemp("many"), MANY) as site:
+        yield site
 
 
 def group(form: Locator, name: str) -> Locator:
