@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from flask import Blueprint, Flask
@@ -127,7 +126,7 @@ class OrgKeys(Management):
         mount.check_mount(app, state)
         app.extensions[EXTENSION_NAME] = state
         startup.check_before_first_request(app)
-        app.before_request(partial(current.authenticate_request, state))
+        app.before_request(current.request_hook(state))
         app.context_processor(_template_context)
         app.cli.add_command(commands)
 

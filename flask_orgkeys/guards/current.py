@@ -38,13 +38,19 @@ def current_request() -> Request:
     return request._get_current_object()  # type: ignore[attr-defined, no-any-return]
 
 
-def authenticate_request(state: AppState) -> None:
-    """Authenticate a request that carries a key of ours: the request hook. Never answers."""
-    carrier = current_request()
-    header = carrier.environ.get("HTTP_AUTHORIZATION")
-    if header is not None and state.authenticator.is_ours(header):
-        del header
-        outcome_of(state, carrier)
+def request_hook(state: AppState) -> Callable[[], None]:
+    """Return the function that runs before each request: it authenticates one that carries a key of
+    ours, and never answers.
+    """
+
+    def authenticate_request() -> None:
+        carrier = current_request()
+        header = carrier.environ.get("HTTP_AUTHORIZATION")
+        if header is not None and state.authenticator.is_ours(header):
+            del header
+            outcome_of(state, carrier)
+
+    return authenticate_request
 
 
 def outcome_of(state: AppState, carrier: Request) -> Accepted | Rejected:

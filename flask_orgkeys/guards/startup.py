@@ -20,15 +20,21 @@ def check_before_first_request(app: Flask) -> None:
 
     A request that finds a fault fails, and so does the next one.
     """
-    request_started.connect(_check_set_up, app)
+
+    def check(app: Flask, **_: Any) -> None:
+        _check_set_up(app)
+        # For every sender: disconnected from one alone, it stays in the signal, which then looks
+        # for receivers at each request.
+        request_started.disconnect(check)
+
+    request_started.connect(check, app, weak=False)
 
 
-def _check_set_up(app: Flask, **_: Any) -> None:
+def _check_set_up(app: Flask) -> None:
     check_declared_scopes(app)
     check_type(state_of(app).keys.models.key_table.c.organization_id.type)
     let_keys_past_csrf(app)
     _log_missing_functions(app)
-    request_started.disconnect(_check_set_up, app)
 
 
 def _log_missing_functions(app: Flask) -> None:
