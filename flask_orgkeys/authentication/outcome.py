@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..keys.times import as_utc
 
@@ -52,7 +52,7 @@ class Accepted:
     :param is_previous: whether the secret is the one before the last rotation.
 
     ``demanded`` are the scopes of the guards that have let it pass so far, ``is_noted`` whether
-    the request is counted as a use.
+    the request is counted as a use, accepted or refused.
     """
 
     __slots__ = (
@@ -113,6 +113,8 @@ class Rejected:
     """
 
     __slots__ = ("at", "key_id", "reason")
+
+    has_use: ClassVar[bool] = False
 
     def __init__(
         self,

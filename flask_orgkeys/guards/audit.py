@@ -9,7 +9,7 @@ from flask.views import View
 
 from .endpoints import guard_of, guarded_rules, is_by_possession, wall_of
 from .guard import guard_on, guarded_functions
-from .marks import layers_of
+from .marks import guards_in_closure, layers_of
 
 if TYPE_CHECKING:
     from flask import Flask
@@ -50,7 +50,7 @@ def _doubts(app: Flask) -> Iterator[Doubt]:
 
 def _doubts_of_view(view: Any) -> Iterator[str]:
     view_class = getattr(view, "view_class", None)
-    if guard_on(view) is None and not is_by_possession(view) and _hides_guard(view):
+    if guard_on(view) is None and not is_by_possession(view) and any(guards_in_closure(view)):
         yield "hidden-guard"
     if not isinstance(view_class, type) or not issubclass(view_class, View):
         return
@@ -60,22 +60,6 @@ def _doubts_of_view(view: Any) -> Iterator[str]:
         yield "lost-guard"
     if guard_on(view) is None and _skips_methods(view_class):
         yield "own-dispatch"
-
-
-def _hides_guard(view: Any, depth: int = 3) -> bool:
-    """Tell whether a function without a guard's mark has a guarded one in its closure: a decorator
-    without ``functools.wraps`` above a guard.
-    """
-    for cell in getattr(view, "__closure__", None) or ():
-        try:
-            inner = cell.cell_contents
-        except ValueError:
-            continue
-        if not callable(inner) or isinstance(inner, type):
-            continue
-        if guard_on(inner) is not None or (depth and _hides_guard(inner, depth - 1)):
-            return True
-    return False
 
 
 def _loses_guard(view: Any, view_class: type[View]) -> bool:

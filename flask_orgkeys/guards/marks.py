@@ -33,6 +33,23 @@ def layers_of(view: Any, method: str) -> Iterator[Any]:
         yield handler
 
 
+def guards_in_closure(function: Any, depth: int = 3) -> Iterator[Any]:
+    """Give the guarded functions in the closure of a function: a decorator without
+    ``functools.wraps`` calls one, and shows no mark of it.
+    """
+    for cell in getattr(function, "__closure__", None) or ():
+        try:
+            inner = cell.cell_contents
+        except ValueError:
+            continue
+        if not callable(inner) or isinstance(inner, type):
+            continue
+        if hasattr(inner, GUARD):
+            yield inner
+        elif depth:
+            yield from guards_in_closure(inner, depth - 1)
+
+
 def _method_decorators(view_class: Any, method: str) -> Iterable[Any]:
     """Return the decorators that class frameworks like Flask-RESTful put around each method as they
     call it, which makes the last one the outermost.

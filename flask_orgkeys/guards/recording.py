@@ -1,21 +1,25 @@
 """The uses of keys as guards note them: once a request, as accepted by the last guard, or as
-refused by the guard that refused it.
+refused by the guard that refused it. If only the request shows which guard is the last one, its use
+is noted with the response.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from inspect import unwrap
 from typing import TYPE_CHECKING, Any
+
+from flask import after_this_request
 
 from ..authentication.outcome import Accepted, Rejected
 from ..keys.uses import ACCEPTED, REFUSED_OUTCOMES
 from ..state import AppState
 from .current import write_uses
-from .marks import GUARD, layers_of
+from .marks import GUARD, guards_in_closure, layers_of
 
 if TYPE_CHECKING:
-    from flask import Request
+    from flask import Request, Response
 
     from ..errors import RequestRefused
 
@@ -42,12 +46,11 @@ def note_accepted(
         scopes = tuple(dict.fromkeys((*outcome.demanded, *scopes)))
     if not is_last:
         outcome.demanded = scopes
+        if is_last is None:
+            after_this_request(partial(_note_with_response, state, carrier, outcome, endpoint))
     elif not outcome.is_noted:
         outcome.is_noted = True
-        pair = (outcome.key_id, endpoint, ACCEPTED)
-        is_due = recorder.note(pair, scopes, outcome.at, carrier.remote_addr, carrier.environ)
-        if is_due or outcome.has_use:
-            write_uses(state)
+        _note(state, carrier, outcome, endpoint, ACCEPTED, scopes)
 
 
 def note_refused(
@@ -65,27 +68,56 @@ def note_refused(
     rule = carrier.url_rule
     if code not in _OUTCOMES or rule is None or not state.recorder.is_on:
         return
-    key_id = outcome.key_id
-    at = outcome.at
+    if isinstance(outcome, Accepted):
+        outcome.is_noted = True
+    _note(state, carrier, outcome, rule.endpoint, code, scopes)
+
+
+def _note(
+    state: AppState,
+    carrier: Request,
+    outcome: Accepted | Rejected,
+    endpoint: str,
+    code: str,
+    scopes: tuple[str, ...],
+) -> None:
+    key_id, at = outcome.key_id, outcome.at
     if key_id is None or at is None:
         return
-    pair = (key_id, rule.endpoint, code)
+    pair = (key_id, endpoint, code)
     is_due = state.recorder.note(pair, scopes, at, carrier.remote_addr, carrier.environ)
-    if is_due or (isinstance(outcome, Accepted) and outcome.has_use):
+    if is_due or outcome.has_use:
         write_uses(state)
 
 
-def _is_last(state: AppState, endpoint: str, method: str, guarded: Any) -> bool:
-    """Tell whether no guard comes after one, as far as the registered view function shows."""
+def _note_with_response(
+    state: AppState, carrier: Request, outcome: Accepted, endpoint: str, response: Response
+) -> Response:
+    """Note a request that no guard has noted."""
+    if not outcome.is_noted:
+        outcome.is_noted = True
+        _note(state, carrier, outcome, endpoint, ACCEPTED, outcome.demanded)
+    return response
+
+
+def _is_last(state: AppState, endpoint: str, method: str, guarded: Any) -> bool | None:
+    """Tell whether no guard comes after one, as far as the registered view function shows;
+    ``None`` if a function below it has guarded ones in its closure, which it may call.
+    """
+    if hasattr(getattr(guarded, "__wrapped__", None), GUARD):
+        return False
     view = state.authenticator.app.view_functions.get(endpoint)
     layers = [list(_chain(layer)) for layer in layers_of(view, method) if hasattr(layer, GUARD)]
-    has_inner = hasattr(getattr(guarded, "__wrapped__", None), GUARD)
+    below = [function for layer in (*layers, _chain(guarded)) for function in layer]
+    unmarked = (function for function in below if not hasattr(function, GUARD))
+    if any(True for function in unmarked for _ in guards_in_closure(function)):
+        return None
     if not any(guarded in layer for layer in layers):
         # One that is no part of the view, such as a before_request function, comes before it. One
         # that a class framework has put around a method may be the last. Neither is remembered,
         # for it may be made within a request.
-        return not has_inner and (not layers or _is_around_method(guarded, view, method))
-    is_last = guarded in layers[-1] and not has_inner
+        return not layers or _is_around_method(guarded, view, method)
+    is_last = guarded in layers[-1]
     state.last_guards[endpoint, method, guarded] = is_last
     return is_last
 

@@ -219,6 +219,54 @@ def test_guard_in_a_hook_and_guard_on_the_view(new_host: MakeHost) -> None:
     ]
 
 
+def hiding(view: Any) -> Any:
+    """A decorator without ``functools.wraps``."""
+
+    def hidden(*args: Any, **kwargs: Any) -> Any:
+        return view(*args, **kwargs)
+
+    return hidden
+
+
+@pytest.mark.parametrize(
+    ("held", "outcome"),
+    [(["app:publish", "project:deploy"], "accepted"), (["app:publish"], "insufficient_scope")],
+)
+@pytest.mark.parametrize(
+    "around",
+    [
+        lambda view: require_scope("app:publish")(hiding(view)),
+        lambda view: require_key(require_scope("app:publish")(hiding(hiding(view)))),
+        lambda view: require_key(hiding(require_scope("app:publish")(hiding(view)))),
+        lambda view: hiding(require_scope("app:publish")(hiding(view))),
+    ],
+)
+def test_guard_below_a_decorator_that_hides_it(
+    host: Host, around: Any, held: list[str], outcome: str
+) -> None:
+    view = around(require_scope("project:deploy")(lambda: ""))
+    host.app.add_url_rule("/hidden", "hidden", view)
+    token, key_id = host.issue(scopes=held)
+    for _ in range(2):
+        host.client().get("/hidden", headers=bearer(token))
+    (use,) = uses_of(host, key_id)
+    assert (use["outcome"], use["uses"]) == (outcome, 1)
+    demanded = ["app:publish", "project:deploy"] if outcome == "accepted" else ["project:deploy"]
+    assert use["scopes"] == demanded
+
+
+@pytest.mark.parametrize("calls", [True, False])
+def test_view_that_may_call_another_guarded_one(host: Host, calls: bool) -> None:
+    """The use counts, and the refusal, if the other guard refuses, alone."""
+    other = require_scope("project:deploy")(lambda: "")
+    host.app.add_url_rule("/other", "other", other)
+    host.app.add_url_rule("/calls", "calls", require_key(lambda: other() if calls else ""))
+    token, key_id = host.issue(scopes=["app:publish"])
+    host.client().get("/calls", headers=bearer(token))
+    outcome = "insufficient_scope" if calls else "accepted"
+    assert noted(host, key_id) == {("calls", outcome): 1}
+
+
 @pytest.mark.parametrize("granted", [True, False])
 @pytest.mark.parametrize("around", ["class", "hook", None])
 def test_guards_of_a_class_framework(host: Host, around: str | None, granted: bool) -> None:
