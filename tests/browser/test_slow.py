@@ -26,7 +26,27 @@ COUNT_THE_SENT = """() => {
     });
 }"""
 
-Hold = Callable[[Callable[[Request], bool]], list[Route]]
+
+class Held:
+    """The requests that a page waits for, as they come in."""
+
+    def __init__(self, page: Page) -> None:
+        self._page = page
+        self.routes: list[Route] = []
+
+    def wait(self, count: int) -> None:
+        """Wait until so many requests are held."""
+        while len(self.routes) < count:
+            self._page.wait_for_timeout(10)
+
+    def let_go(self, count: int = 1) -> None:
+        """Let the requests go on, when so many are held."""
+        self.wait(count)
+        while self.routes:
+            self.routes.pop(0).continue_()
+
+
+Hold = Callable[[Callable[[Request], bool]], Held]
 
 
 @pytest.fixture
@@ -37,11 +57,11 @@ def hold(page: Page, site: Site) -> Hold:
     page.goto(KEYS)
     page.clock.pause_at(60_000)
 
-    def hold_requests(is_held: Callable[[Request], bool]) -> list[Route]:
-        held: list[Route] = []
+    def hold_requests(is_held: Callable[[Request], bool]) -> Held:
+        held = Held(page)
 
         def handle(route: Route) -> None:
-            held.append(route) if is_held(route.request) else route.fallback()
+            held.routes.append(route) if is_held(route.request) else route.fallback()
 
         page.route("**/api-keys**", handle)
         return held
@@ -53,12 +73,6 @@ def is_fetch(request: Request) -> bool:
     return request.resource_type == "fetch"
 
 
-def let_go(held: list[Route]) -> None:
-    for route in held:
-        route.continue_()
-    held.clear()
-
-
 def test_a_step_says_that_it_is_on_its_way(page: Page, hold: Hold) -> None:
     """After 200 ms, so that a fast answer does not flicker."""
     held = hold(is_fetch)
@@ -67,7 +81,7 @@ def test_a_step_says_that_it_is_on_its_way(page: Page, hold: Hold) -> None:
     expect(create_link(page)).not_to_have_attribute("aria-busy", "true")
     page.clock.run_for(100)
     expect(create_link(page)).to_have_attribute("aria-busy", "true")
-    let_go(held)
+    held.let_go()
     expect(create_dialog(page)).to_be_visible()
     expect(page.locator("[aria-busy=true]")).to_have_count(0)
 
@@ -77,7 +91,7 @@ def test_the_last_click_wins(page: Page, hold: Hold) -> None:
     held = hold(is_fetch)
     revoke_link(page, "Runner 01").click()
     revoke_link(page, "Runner 02").click()
-    let_go(held)
+    held.let_go(2)
     expect(dialog(page, "Revoke Runner 02?")).to_be_visible()
     expect(page.get_by_role("dialog")).to_have_count(1)
 
@@ -94,9 +108,10 @@ def test_a_step_after_one_that_never_came(page: Page, hold: Hold) -> None:
     held = hold(is_fetch)
     revoke_link(page, "Runner 01").click()
     page.clock.run_for(1000)
-    held.clear()
+    held.wait(1)
+    held.routes.clear()
     revoke_link(page, "Runner 02").click()
-    let_go(held)
+    held.let_go()
     expect(dialog(page, "Revoke Runner 02?")).to_be_visible()
 
 
@@ -107,7 +122,7 @@ def test_nothing_opens_for_somebody_who_went_on(page: Page, hold: Hold) -> None:
     create_link(page).click()
     search.fill("Runner")
     with page.expect_event("requestfinished", is_fetch):
-        let_go(held)
+        held.let_go()
     create_link(page).click()
     search.focus()
     page.clock.run_for(4000)
