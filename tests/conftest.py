@@ -9,8 +9,8 @@ from typing import Any
 import hypothesis
 import pytest
 
-from . import databases
-from .host import Host, disposing, make_host, path_of
+from . import databases, tables
+from .host import Host, disposing, make_host, path_of, usual_models
 
 # They take the longest, so they start first: each file is run by one worker.
 LONGEST = ("test_docs.py", "test_cost.py", "test_pages.py", "test_management.py", "test_answers.py")
@@ -32,6 +32,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: ranks.get(item.path.name, len(LONGEST)))
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if "new_host" not in getattr(item, "fixturenames", ()):
+        tables.drop_all_kept()
+
+
 @pytest.fixture(scope="session", params=databases.ALL)
 def any_database_url(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
@@ -40,6 +46,7 @@ def any_database_url(
     directory = tmp_path_factory.mktemp("database")
     with databases.temporary_database(request.param, directory) as url:
         yield url
+        tables.forget(url)
 
 
 @pytest.fixture(scope="session")
@@ -48,6 +55,7 @@ def postgresql_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     directory = tmp_path_factory.mktemp("database")
     with databases.temporary_database(databases.PSYCOPG, directory) as url:
         yield url
+        tables.forget(url)
 
 
 @pytest.fixture
@@ -59,8 +67,9 @@ def new_host(tmp_path: Path) -> Iterator[MakeHost]:
     with ExitStack() as stack:
 
         def make(url: str | None = None, **arguments: Any) -> Host:
-            host = make_host(url or f"sqlite:///{tmp_path / 'host.sqlite'}", **arguments)
-            stack.callback(_drop_all, host)
+            url = url or f"sqlite:///{tmp_path / 'host.sqlite'}"
+            host = make_host(url, **arguments)
+            stack.callback(_clean_up, host, url)
             return stack.enter_context(disposing(host))
 
         yield make
@@ -76,6 +85,12 @@ def host(new_host: MakeHost) -> Host:
 def any_host(new_host: MakeHost, any_database_url: str) -> Host:
     """A host on each kind of database, one after another."""
     return new_host(any_database_url)
+
+
+def _clean_up(host: Host, url: str) -> None:
+    is_usual = host.db is usual_models().db and databases.is_on_server(url)
+    if not is_usual or not tables.keep(url, host.db.metadata):
+        _drop_all(host)
 
 
 def _drop_all(host: Host) -> None:

@@ -46,6 +46,17 @@ def skip_or_fail(reason: str) -> None:
     pytest.skip(reason)
 
 
+def is_on_server(url: str) -> bool:
+    """Tell whether a database is on a server."""
+    return make_url(url).get_backend_name() != "sqlite"
+
+
+def kind_of(url: str) -> str:
+    """Return the kind of a server's database."""
+    driver = make_url(url).drivername
+    return next(kind for kind, server in _SERVER_URLS.items() if server.drivername == driver)
+
+
 @contextmanager
 def temporary_database(kind: str, directory: Path) -> Iterator[str]:
     """Make an empty database of ``kind``; yield its URL; drop it."""

@@ -25,6 +25,8 @@ from sqlalchemy import orm
 from flask_orgkeys import OrgKeys, current_key, require_key, require_scope, tokens
 from flask_orgkeys.host import Host as HostParts
 
+from . import tables as kept_tables
+
 SCOPES = {
     "app:publish": "Publish app versions",
     "project:read-rc": "Read project runtime configuration",
@@ -250,6 +252,9 @@ def make_host(
     :func:`make_models`.
     """
     is_usual = not models and not has_own_models
+    if not is_usual:
+        for url in (database_url, *(config or {}).get("SQLALCHEMY_BINDS", {}).values()):
+            kept_tables.drop_kept(str(url))
     made = usual_models() if is_usual else make_models(**models)
     db, orgkeys = made.db, made.orgkeys
     orgkeys._host = HostParts(db)
@@ -301,8 +306,11 @@ def make_host(
     if is_usual and organization_ids is None and path is not None and not path.exists():
         path.write_bytes(_usual_sqlite_file())
         ids.update(acme=1, beta=2)
-    else:
-        _fill(host)
+        return host
+    with app.app_context():
+        if not is_usual or not kept_tables.take(database_url):
+            db.create_all()
+        _add_organizations(host)
     return host
 
 
@@ -330,19 +338,16 @@ def _usual_sqlite_file() -> bytes:
         return path.read_bytes()
 
 
-def _fill(host: Host) -> None:
-    """Make the tables and the organisations."""
+def _add_organizations(host: Host) -> None:
     ids = host.organization_ids
-    with host.app.app_context():
-        host.db.create_all()
-        for slug, identity in ids.items():
-            row = host.Organization(slug=slug, name=slug.title())
-            if identity is not None:
-                row.id = identity
-            host.db.session.add(row)
-            host.db.session.flush()
-            ids[slug] = row.id
-        host.db.session.commit()
+    for slug, identity in ids.items():
+        row = host.Organization(slug=slug, name=slug.title())
+        if identity is not None:
+            row.id = identity
+        host.db.session.add(row)
+        host.db.session.flush()
+        ids[slug] = row.id
+    host.db.session.commit()
 
 
 def _add_endpoints(app: Flask, current_key: Any) -> None:

@@ -25,8 +25,9 @@ def in_schema(new_host: MakeHost, any_database_url: str) -> Iterator[Host]:
     engine = sa.create_engine(any_database_url)
     with engine.begin() as connection:
         connection.execute(sa.schema.CreateSchema("tenant", if_not_exists=True))
-    new_host(any_database_url)
-    yield new_host(any_database_url, config={"SQLALCHEMY_ENGINE_OPTIONS": TENANT})
+    new_host(any_database_url, has_own_models=True)
+    config = {"SQLALCHEMY_ENGINE_OPTIONS": TENANT}
+    yield new_host(any_database_url, config=config, has_own_models=True)
     with engine.begin() as connection:
         connection.execute(sa.schema.DropSchema("tenant", cascade=True))
     engine.dispose()

@@ -12,6 +12,7 @@ import pytest
 from sqlalchemy.pool import QueuePool
 
 from flask_orgkeys.authentication.drivers import Driver, SQLite
+from flask_orgkeys.authentication.key_table import KeyTable
 from flask_orgkeys.authentication.writes import PendingUses
 
 from .. import databases
@@ -197,13 +198,30 @@ def test_touch(
 @errors_on_servers
 @pytest.mark.parametrize("hook", [leave_alone, connect_only, read])
 def test_look_up(
-    new_host: MakeHost, any_database_url: str, hook: Hook, error: type[BaseException]
+    new_host: MakeHost,
+    any_database_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+    hook: Hook,
+    error: type[BaseException],
 ) -> None:
     host = small_host(new_host, any_database_url, hook)
     token, key_id = host.issue()
     assert send(host, token) == 200
+    begun = threading.Event()
+    call = KeyTable._call
+
+    def begin_to_look_up(table: KeyTable, *arguments: Any) -> Any:
+        begun.set()
+        return call(table, *arguments)
+
+    monkeypatch.setattr(KeyTable, "_call", begin_to_look_up)
     for _ in range(2):
-        with locked_table(host) as unlock, pytest.raises(error), deadline(0.1, error, unlock):
+        begun.clear()
+        with (
+            locked_table(host) as unlock,
+            pytest.raises(error),
+            deadline(0.1, error, unlock, begun),
+        ):
             send(host, token)
     assert_unharmed(host, token, key_id)
 
