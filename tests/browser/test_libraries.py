@@ -116,6 +116,8 @@ def create_the_key(page: Page) -> str:
     assert_keeps_nothing(page)
     page.keyboard.press("Escape")
     created_dialog(page).get_by_role("link", name="Done", exact=True).click()
+    # The list has the same address: it is there once the focus is back.
+    expect(create_link(page)).to_be_focused()
     expect(created_dialog(page)).to_have_count(0)
     expect(page).to_have_url(KEYS)
     expect(row(page, NAME)).to_be_visible()

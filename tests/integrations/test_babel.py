@@ -378,10 +378,10 @@ class TestEveryWord:
             "ORGKEYS_SCOPES": {**SCOPES, **MANY_SCOPES},
         }
         page = form(babel_host("eo", config=config))
-        buttons = BeautifulSoup(page, "html.parser").select("[data-orgkeys-all]")
+        words = BeautifulSoup(page, "html.parser").select("[data-orgkeys-all] > span")
         groups = ["app", "project", "a", "b", "c"]
-        assert [button.text for button in buttons] == [
-            marked(f"Select all of {group}") for group in groups
+        assert [each.text for each in words] == [
+            marked(f"{does} {group}") for group in groups for does in ("Select all of", "Clear")
         ]
 
     @pytest.mark.parametrize("limit", [1, 2])

@@ -1,10 +1,14 @@
-// Without this script every step is a page of its own. Listeners are the document's, and elements are
+// Without this script every step is a page of its own. Listeners are the window's, and elements are
 // found when they are needed: a host's script may render the page anew at any time.
-const on = (target, type, listener) => target.addEventListener(type, listener, true);
+const on = (type, listener) => addEventListener(type, listener, true);
 const find = (selector, start = document) => start.querySelector(selector);
-const findAll = (selector, start) => [...start.querySelectorAll(selector)];
-const byId = (id) => document.getElementById(id);
-const setBusy = (element, isBusy) => element.setAttribute("aria-busy", isBusy);
+const findAll = (selector, start = document) => [...start.querySelectorAll(selector)];
+const onClick = (selector, act) => on("click", (event) => {
+  const hit = event.target.closest?.(`[data-orgkeys] ${selector}`);
+  if (!hit || event.ctrlKey || event.metaKey || event.shiftKey) return;
+  event.preventDefault();
+  act(hit);
+});
 
 // Makes a dialog of one that stands in the page, at first or rendered anew.
 const openDialog = () => {
@@ -12,21 +16,17 @@ const openDialog = () => {
   if (!dialog) return;
   dialog.removeAttribute("open");
   dialog.showModal();
-  for (const fieldset of findAll("[data-orgkeys-scopes]", dialog)) count(fieldset);
 };
 
 // The last click wins. Busy after 200 ms; after 3 s the step's own page has to do.
 let opening;
-const openStep = async (link) => {
+onClick("[data-orgkeys-opens]", async (link) => {
   opening?.abort();
   const step = opening = new AbortController();
+  const busy = setTimeout(() => { link.ariaBusy = true; }, 200);
+  setTimeout(() => step.abort(), 3000);
+  const isCurrent = () => step === opening && document.activeElement === link;
   link.focus();
-  const isCurrent = () => !step.signal.aborted && document.activeElement === link;
-  const openPage = () => {
-    if (isCurrent()) location.assign(link.href);
-    step.abort();
-  };
-  const timers = [setTimeout(setBusy, 200, link, true), setTimeout(openPage, 3000)];
   try {
     const answer = await fetch(link.href, { signal: step.signal });
     const page = new DOMParser().parseFromString(await answer.text(), "text/html");
@@ -34,81 +34,56 @@ const openStep = async (link) => {
     dialog.dataset.orgkeysStep = "";
     if (isCurrent()) find("[data-orgkeys]").append(dialog);
   } catch {
-    openPage();
+    if (isCurrent()) location.assign(link.href);
   }
-  timers.forEach(clearTimeout);
-  setBusy(link, false);
-};
+  clearTimeout(busy);
+  link.ariaBusy = false;
+});
+onClick("dialog:modal [data-orgkeys-back]", (back) => back.closest("dialog").close());
+on("close", ({ target }) => {
+  if (!target.matches?.("[data-orgkeys] > dialog")) return;
+  if ("orgkeysStep" in target.dataset) return target.remove();
+  const back = find("[data-orgkeys-back]", target);
+  copied = true;
+  // "?": after a POST, the list has the address of this page.
+  location.replace(`${back.href}?#${back.dataset.orgkeysBack}`);
+});
 
 // The scopes of a form: how many are chosen, all of a group, and a search.
-const boxesOf = (button) => findAll("[name=scopes]", button.closest("[role=group], fieldset"));
 const count = (fieldset) => {
   const chosen = findAll("[name=scopes]:checked", fieldset).length;
   for (const status of findAll("[data-orgkeys-count]", fieldset)) {
     status.textContent = status.dataset.orgkeysCount.replace("{n}", chosen);
   }
-  for (const button of findAll("[data-orgkeys-all]", fieldset)) {
-    const isFull = boxesOf(button).every((box) => box.checked);
-    button.textContent = button.dataset[isFull ? "orgkeysNone" : "orgkeysAll"];
-  }
 };
+onClick("[data-orgkeys-all]", (button) => {
+  const boxes = findAll(".orgkeys-choice:not([hidden]) input", button.closest(".orgkeys-set"));
+  const checked = boxes.some((box) => !box.checked);
+  for (const box of boxes) box.checked = checked;
+  count(button.closest("fieldset"));
+});
 const plain = (text) => text.trim().toLowerCase();
 const search = (fieldset, text) => {
   for (const choice of findAll(".orgkeys-choice", fieldset)) {
     choice.hidden = !plain(choice.textContent).includes(text);
   }
-  for (const group of findAll("[role=group]", fieldset)) {
-    group.hidden = !find(".orgkeys-choice:not([hidden])", group);
-    if (text) find("details", group)?.setAttribute("open", "");
-  }
+  if (text) for (const details of findAll("details", fieldset)) details.open = true;
 };
-
-on(document, "click", (event) => {
-  if (event.button || event.ctrlKey || event.metaKey || event.shiftKey) return;
-  const hit = (selector) => event.target.closest?.(`[data-orgkeys] ${selector}`);
-  const link = hit("[data-orgkeys-opens]");
-  const back = hit("dialog:modal [data-orgkeys-back]");
-  const all = hit("[data-orgkeys-all]");
-  const copy = hit("[data-orgkeys-copy]");
-  if (link) openStep(link);
-  else if (back) back.closest("dialog").close();
-  else if (copy) copyFrom(copy);
-  else if (all) {
-    const boxes = boxesOf(all).filter((box) => box.offsetParent);
-    const checked = boxes.some((box) => !box.checked);
-    for (const box of boxes) box.checked = checked;
-    count(all.closest("fieldset"));
-  } else return;
-  event.preventDefault();
-});
-on(document, "input", ({ target }) => {
+on("input", ({ target }) => {
   const fieldset = target.closest?.("[data-orgkeys-scopes]");
   if (fieldset && target.type === "search") search(fieldset, plain(target.value));
   else if (fieldset) count(fieldset);
-  const taken = target.id === "orgkeys-name" && byId("orgkeys-name-taken");
-  if (taken) {
-    const names = findAll("tbody th a", document).map((link) => plain(link.textContent));
-    taken.hidden = !names.includes(plain(target.value));
-  }
-});
-on(window, "keydown", (event) => {
-  const isInSearch = event.target.matches?.("[data-orgkeys-search]");
-  if (event.key === "Escape" ? token() : event.key === "Enter" && isInSearch) event.preventDefault();
-});
-on(document, "close", ({ target }) => {
-  if (!target.matches?.("[data-orgkeys] > dialog")) return;
-  const back = find("[data-orgkeys-back]", target);
-  if ("orgkeysStep" in target.dataset) return target.remove();
-  copied = true;
-  // "?": after a POST, the list has the address of this page.
-  location.replace(`${back.href}?#${back.dataset.orgkeysBack}`);
+  const taken = target.id === "orgkeys-name" && find("#orgkeys-name-taken");
+  if (!taken) return;
+  const name = plain(target.value);
+  taken.hidden = !findAll("tbody th a").some((link) => plain(link.textContent) === name);
 });
 
 // A double click sends a form once; after Stop, it is sent again.
 let sent;
 const showSending = (isSending) => {
   if (!sent) return;
-  setBusy(find("[type=submit]", sent), isSending);
+  find("[type=submit]", sent).ariaBusy = isSending;
   const status = find("[data-orgkeys-sending]", sent);
   if (status) status.textContent = isSending ? status.dataset.orgkeysSending : "";
 };
@@ -116,21 +91,20 @@ const unsend = () => {
   showSending(false);
   sent = null;
 };
-document.addEventListener("submit", (event) => {
+addEventListener("submit", (event) => {
   const form = event.target;
-  if (event.defaultPrevented || form.method !== "post" || !form.closest("[data-orgkeys]")) return;
+  if (event.defaultPrevented || !form.matches("[data-orgkeys] [method=post]")) return;
   if (sent === form) return event.preventDefault();
   sent = form;
   setTimeout(showSending, 200, true);
   setTimeout(unsend, 10000);
 });
-on(window, "pageshow", unsend);
-if (window.navigation) on(navigation, "navigateerror", unsend);
+window.navigation?.addEventListener("navigateerror", unsend);
 
 // The key, once. Nothing closes it but Done, and Back brings nothing back.
 let copied = false;
-let left;
-const token = () => byId("orgkeys-token");
+const token = () => find("#orgkeys-token");
+const stay = (event) => token() && event.preventDefault();
 const announce = (text) => {
   const status = find("[data-selected]");
   status.textContent = "";
@@ -141,8 +115,8 @@ const noteCopy = () => {
   find(":modal [data-orgkeys-back]").classList.add("orgkeys-button--primary");
   announce("copied");
 };
-const copyFrom = async (button) => {
-  const source = byId(button.dataset.orgkeysCopy);
+onClick("[data-orgkeys-copy]", async (button) => {
+  const source = find(`#${button.dataset.orgkeysCopy}`);
   try {
     await navigator.clipboard.writeText(source.value ?? source.textContent);
     if (source === token()) noteCopy();
@@ -154,20 +128,24 @@ const copyFrom = async (button) => {
     source.select?.();
     announce("selected");
   }
-};
-on(document, "copy", ({ target }) => target === token() && noteCopy());
-on(document, "cancel", (event) => token() && event.preventDefault());
-on(window, "beforeunload", (event) => { if (token() && !copied) event.returnValue = true; });
-on(window, "pagehide", () => (left = token())?.remove());
-on(window, "pageshow", (event) => {
-  if (event.persisted && left) location.replace(find("[data-orgkeys]").dataset.orgkeys);
+});
+on("copy", ({ target }) => target === token() && noteCopy());
+on("cancel", stay);
+on("keydown", (event) => {
+  if (event.key === "Escape") stay(event);
+  if (event.key === "Enter" && event.target.matches?.("[data-orgkeys-search]")) event.preventDefault();
+});
+on("beforeunload", (event) => copied || stay(event));
+on("pagehide", () => token()?.remove());
+on("pageshow", ({ persisted }) => {
+  unsend();
+  if (persisted && find("[data-selected]")) location.replace(find("[data-orgkeys]").dataset.orgkeys);
 });
 
 openDialog();
 new MutationObserver(openDialog).observe(document, { childList: true, subtree: true });
 if (location.hash.startsWith("#orgkeys-")) {
   // Back from a step, to where it began.
-  byId(location.hash.slice(1))?.focus();
+  document.getElementById(location.hash.slice(1))?.focus();
   history.replaceState(history.state, "", location.pathname + location.search);
 }
-document.documentElement.classList.remove("orgkeys-early");
