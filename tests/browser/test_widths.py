@@ -26,6 +26,23 @@ OUTSIDE = """dialog => [...dialog.querySelectorAll('a, button, input, select, te
 WIDTHS = (320, 360, 480, 640, 700, 768, 880, *range(920, 1200, 10), 1280)
 PATHS = ("", "?status=all", "?status=revoked", "/{}", "/activity", "/check")
 LONGEST_PREFIX = "p" * 20
+ADDRESS = "ben.longer-name@customer-platform.acme.example"
+# The characters after which the text of an element goes on in another line.
+BREAKS = """element => {
+    const range = document.createRange();
+    const walker = document.createTreeWalker(element, NodeFilter.SHOW_TEXT);
+    const places = [];
+    while (walker.nextNode()) {
+        const node = walker.currentNode;
+        for (let at = 0; at < node.length; at += 1) {
+            range.setStart(node, at);
+            range.setEnd(node, at + 1);
+            places.push([node.data[at], range.getBoundingClientRect().top]);
+        }
+    }
+    return places.filter(([, top], at) => at + 1 < places.length && places[at + 1][1] > top)
+        .map(([character]) => character);
+}"""
 LONG_ACTORS = ("0123456789abcdef" * 3, "a" * 60 + "@acme.example.organisation")
 
 
@@ -76,6 +93,20 @@ def test_nothing_scrolls_sideways(
         assert widths_that_scroll(page) == {}, path
         enlarge_the_text(page)
         assert sideways(page) <= 0, path
+
+
+@pytest.mark.parametrize("width", [1280, 1024, 320])
+def test_an_address_breaks_at_its_parts(open_page: OpenPage, site: Site, width: int) -> None:
+    issue_one_of_each(site.host)
+    _, key_id = site.host.issue(name="CI", created_by=ADDRESS)
+    revoke_as(site.host, key_id, ADDRESS)
+    page = open_page(viewport={"width": width, "height": 800})
+    for path in ("?status=all", "?status=revoked", "/activity"):
+        page.goto(KEYS + path)
+        addresses = page.locator("bdi").filter(has_text=ADDRESS)
+        assert addresses.count() == 2
+        breaks = {each for address in addresses.all() for each in address.evaluate(BREAKS)}
+        assert breaks <= {"@", ".", "-"}, path
 
 
 @pytest.mark.parametrize("language", ["en", "de"])
