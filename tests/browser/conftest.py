@@ -74,7 +74,7 @@ def browser() -> Iterator[Browser]:
     executable = chromium.path()
     if not executable:
         skip_or_fail(
-            "no Chromium: install it (Debian's package chromium), or name yours in "
+            "no Chromium: install it (Debian's package chromium-headless-shell), or name yours in "
             "ORGKEYS_TEST_CHROMIUM"
         )
     with sync_playwright() as playwright:
