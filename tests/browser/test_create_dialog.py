@@ -57,6 +57,17 @@ def test_the_resulting_date(page: Page) -> None:
     assert re.fullmatch(r"30 days \(until \d{1,2} [A-Z][a-z]{2} \d{4}\)", texts[1])
 
 
+def test_nothing_is_invalid_at_first(site: Site, page: Page) -> None:
+    """Firefox tells assistive technology so of a field that is required and empty."""
+    _, key_id = site.host.issue()
+    for step in ("new", "check", f"{key_id}/edit", f"{key_id}/rotate"):
+        page.goto(f"{KEYS}/{step}")
+        expect(page.locator("form[method=post]")).to_have_count(1)
+        expect(page.locator(":invalid")).to_have_count(0)
+    page.goto(f"{KEYS}/new")
+    expect(name_field(page)).to_have_attribute("aria-required", "true")
+
+
 def test_its_hints(page: Page) -> None:
     form = open_create_dialog(page)
     expect(name_field(page)).to_have_accessible_description(re.compile("Up to 100 characters"))

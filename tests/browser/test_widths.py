@@ -73,6 +73,17 @@ def widths_that_scroll(page: Page) -> dict[int, int]:
     return found
 
 
+def spoken(page: Page) -> str:
+    """The text for assistive technology."""
+    session = page.context.new_cdp_session(page)
+    nodes = session.send("Accessibility.getFullAXTree")["nodes"]
+    return " ".join(
+        node["name"]["value"]
+        for node in nodes
+        if not node["ignored"] and node["role"]["value"] in ("cell", "rowheader")
+    )
+
+
 def enlarge_the_text(page: Page) -> None:
     page.set_viewport_size({"width": 320, "height": 800})
     page.evaluate("() => { document.documentElement.style.fontSize = '200%' }")
@@ -105,6 +116,7 @@ def test_an_address_breaks_at_its_parts(open_page: OpenPage, site: Site, width: 
         page.goto(KEYS + path)
         addresses = page.locator("bdi").filter(has_text=ADDRESS)
         assert addresses.count() == 2
+        assert ADDRESS in spoken(page), path
         breaks = {each for address in addresses.all() for each in address.evaluate(BREAKS)}
         assert breaks <= {"@", ".", "-"}, path
 

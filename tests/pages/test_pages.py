@@ -76,6 +76,14 @@ def failing(host: Host, error: Exception, from_statement: int = 1) -> Iterator[N
         sa.event.remove(engine, "before_cursor_execute", refuse)
 
 
+def description_of_dialog(html: str) -> str:
+    """The text that assistive technology reads when the dialog opens."""
+    soup = BeautifulSoup(html, "html.parser")
+    (dialog,) = soup.select("dialog")
+    ids = str(dialog.get("aria-describedby", "")).split()
+    return " ".join(soup.select_one(f"#{each}").get_text(" ", strip=True) for each in ids)  # type: ignore[union-attr]
+
+
 def heading_of_dialog(html: str) -> str:
     dialog = BeautifulSoup(html, "html.parser").select_one("dialog[open]")
     assert dialog is not None
