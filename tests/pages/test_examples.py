@@ -71,6 +71,14 @@ def test_snippets_take_the_secret_from_the_environment(
         assert "/api/publish-and-deploy" in text
 
 
+def test_snippets_have_no_needless_lines(snippets: tuple[str, dict[str, str]]) -> None:
+    _, texts = snippets
+    assert "# Changes nothing:" in texts["curl"]
+    for text in texts.values():
+        assert text == text.strip()
+        assert "\n\n\n" not in text
+
+
 def test_shell_and_python_snippets_are_valid(snippets: tuple[str, dict[str, str]]) -> None:
     _, texts = snippets
     compile(texts["python"], "snippet", "exec")
