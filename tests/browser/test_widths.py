@@ -84,6 +84,20 @@ def spoken(page: Page) -> str:
     )
 
 
+@pytest.mark.parametrize("language", ["en", "de"])
+@pytest.mark.parametrize("width", [1280, 1024, 960])
+def test_an_event_breaks_at_no_letter(
+    open_page: OpenPage, site: Site, width: int, language: str
+) -> None:
+    _, key_id = site.host.issue(name="GitHub Actions, storefront", created_by=ADDRESS)
+    revoke_as(site.host, key_id, ADDRESS)
+    page = open_page(viewport={"width": width, "height": 800}, locale=language)
+    page.goto(f"{KEYS}/activity")
+    cells = page.get_by_role("row").locator("td:nth-child(2)")
+    assert cells.count() == 2
+    assert {each for cell in cells.all() for each in cell.evaluate(BREAKS)} <= {" "}
+
+
 def enlarge_the_text(page: Page) -> None:
     page.set_viewport_size({"width": 320, "height": 800})
     page.evaluate("() => { document.documentElement.style.fontSize = '200%' }")
