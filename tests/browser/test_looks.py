@@ -135,6 +135,14 @@ def test_nothing_scrolls_sideways(
         assert sideways(page) <= 0
 
 
+@pytest.mark.parametrize("state", STEPS)
+def test_a_dialog_is_no_grid(open_page: OpenPage, site: Site, state: State) -> None:
+    """WebKit stretches one to the window, and lets it scroll sideways."""
+    page = open_page()
+    state(Visitor(page, site))
+    expect(page.locator("dialog")).to_have_css("display", "block")
+
+
 class TestDarkMode:
     def test_alone(self, open_page: OpenPage) -> None:
         """The page is dark where the system is."""
