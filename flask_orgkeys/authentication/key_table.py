@@ -84,14 +84,12 @@ class KeyTable:
     def _compile(self, models: Models, engine: Engine) -> None:
         key = models.key_table.c
         dialect = engine.dialect
-        unconfirmed_since = sa.case((key.confirmed_at.is_(None), key.rotated_at))
         computed: dict[str, sa.ColumnElement[Any]] = {
-            "unconfirmed_since": unconfirmed_since.label("unconfirmed_since")
+            "expires_at": key.expires_at,
+            "unconfirmed_since": _as_stored(sa.case((key.confirmed_at.is_(None), key.rotated_at))),
         }
-        if dialect.name == "postgresql":
-            computed["expires_at"] = _within_calendar(key.expires_at)
         columns = [
-            _readable(computed[name] if name in computed else key[name], dialect)
+            _readable(computed[name] if name in computed else _as_stored(key[name]), dialect)
             for name in StoredKey._fields
         ]
         key_id = sa.bindparam("key_id", type_=key.id.type)
@@ -138,15 +136,13 @@ class KeyTable:
         return StoredKey._make(values)
 
 
-def _within_calendar(expires_at: sa.Column[Any]) -> sa.ColumnElement[Any]:
-    """Return an expiry that every driver can read: PostgreSQL's may be infinite, or lie in the year
-    10000 of its session's time zone, and then no request with the key was answered.
+def _as_stored(column: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
+    """Return a column without the expression of its type, which costs time: an expiry alone is from
+    outside.
     """
-    first, last = (
-        sa.literal_column(f"TIMESTAMPTZ '{day} 00:00Z'", expires_at.type)
-        for day in ("0001-01-03", "9999-12-29")
-    )
-    return sa.case((expires_at > last, last), (expires_at < first, first), else_=expires_at)
+    if isinstance(column.type, sa.DateTime):
+        return sa.type_coerce(column, sa.DateTime(timezone=True))
+    return column
 
 
 def _readable(

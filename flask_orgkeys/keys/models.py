@@ -17,6 +17,7 @@ from ..errors import ConfigurationError
 from ..tokens import ID_LENGTH
 from .organization_ids import check_type
 from .texts import fold
+from .time_type import TIME
 from .times import as_utc, is_past
 
 if TYPE_CHECKING:
@@ -47,10 +48,6 @@ KEY_PRUNED = "pruned"
 IDEMPOTENCY_KEY = "idempotency_key"
 """The name of a pruned key's idempotency key in the details of its event."""
 ACTIONS = (KEY_CREATED, KEY_UPDATED, KEY_ROTATED, PREVIOUS_ENDED, KEY_REVOKED, KEY_PRUNED)
-
-
-# MariaDB drops microseconds from a plain DATETIME.
-_TIME = sa.DateTime(timezone=True).with_variant(mysql.DATETIME(fsp=6), "mysql", "mariadb")
 
 
 class _Row:
@@ -295,20 +292,20 @@ def _key_table(db: SQLAlchemy, organization_id: sa.Column[Any], bind_key: str | 
         sa.Column("folded_name", _exact_text(3 * NAME_LENGTH), nullable=False),
         sa.Column("scopes", sa.JSON(none_as_null=True), nullable=False),
         sa.Column("digest", _exact_text(DIGEST_LENGTH), nullable=False),
-        sa.Column("created_at", _TIME, nullable=False),
+        sa.Column("created_at", TIME, nullable=False),
         sa.Column("created_by", _exact_text(ACTOR_LENGTH)),
-        sa.Column("expires_at", _TIME),
-        sa.Column("last_used_at", _TIME),
-        sa.Column("revoked_at", _TIME),
+        sa.Column("expires_at", TIME),
+        sa.Column("last_used_at", TIME),
+        sa.Column("revoked_at", TIME),
         sa.Column("revoked_by", _exact_text(ACTOR_LENGTH)),
         sa.Column("note", _exact_text(NOTE_LENGTH)),
         sa.Column("may_rotate_itself", sa.Boolean),
         sa.Column("previous_digest", _exact_text(DIGEST_LENGTH)),
-        sa.Column("previous_until", _TIME),
-        sa.Column("previous_used_at", _TIME),
-        sa.Column("rotated_at", _TIME),
-        sa.Column("confirmed_at", _TIME),
-        sa.Column("uses_recorded_since", _TIME),
+        sa.Column("previous_until", TIME),
+        sa.Column("previous_used_at", TIME),
+        sa.Column("rotated_at", TIME),
+        sa.Column("confirmed_at", TIME),
+        sa.Column("uses_recorded_since", TIME),
         sa.Column("idempotency_key", _exact_text(IDEMPOTENCY_KEY_LENGTH)),
         # Led by the organisation, so that MariaDB takes it for the foreign key's index.
         sa.UniqueConstraint("organization_id", "id", name="uq_orgkeys_key_organization_id"),
@@ -327,7 +324,7 @@ def _event_table(db: SQLAlchemy, organization_id: sa.Column[Any], bind_key: str 
         organization_id,
         sa.Column("key_id", _exact_text(ID_LENGTH), nullable=False),
         sa.Column("action", _exact_text(32), nullable=False),
-        sa.Column("occurred_at", _TIME, nullable=False),
+        sa.Column("occurred_at", TIME, nullable=False),
         sa.Column("actor", _exact_text(ACTOR_LENGTH)),
         sa.Column("address", _exact_text(ADDRESS_LENGTH)),
         sa.Column("details", sa.JSON(none_as_null=True)),
@@ -351,8 +348,8 @@ def _use_table(db: SQLAlchemy, bind_key: str | None) -> sa.Table:
         sa.Column("endpoint", _exact_text(ENDPOINT_LENGTH), primary_key=True),
         sa.Column("outcome", _exact_text(32), primary_key=True),
         sa.Column("scopes", sa.JSON(none_as_null=True), nullable=False),
-        sa.Column("first_at", _TIME, nullable=False),
-        sa.Column("last_at", _TIME, nullable=False),
+        sa.Column("first_at", TIME, nullable=False),
+        sa.Column("last_at", TIME, nullable=False),
         sa.Column("address", _exact_text(ADDRESS_LENGTH)),
         sa.Column("agent", _exact_text(AGENT_LENGTH)),
         sa.Column("uses", sa.BigInteger, nullable=False),
@@ -365,9 +362,9 @@ def _notice_table(db: SQLAlchemy, bind_key: str | None) -> sa.Table:
         "orgkeys_notice",
         sa.Column("key_id", _exact_text(ID_LENGTH), primary_key=True),
         sa.Column("kind", _exact_text(32), primary_key=True),
-        sa.Column("ends_at", _TIME),
+        sa.Column("ends_at", TIME),
         sa.Column("days", sa.Integer),
-        sa.Column("told_at", _TIME, nullable=False),
+        sa.Column("told_at", TIME, nullable=False),
         bind_key=bind_key,
     )
 

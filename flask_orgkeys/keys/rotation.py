@@ -384,12 +384,13 @@ def _write(store: Store, key: ApiKey, values: dict[str, Any]) -> bool:
     """
     columns = store.models.ApiKey
     rotated_at = key.rotated_at
+    is_unconfirmed: sa.ColumnElement[bool] = columns.confirmed_at.is_(None)
     update = (
         sa.update(columns)
         .where(
             columns.id == key.id,
             columns.digest == key.digest,
-            columns.confirmed_at == key.confirmed_at,
+            is_unconfirmed if key.confirmed_at is None else ~is_unconfirmed,
             columns.revoked_at.is_(None),
         )
         .values(**values)

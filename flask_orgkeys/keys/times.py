@@ -9,8 +9,8 @@ _UTC_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 # A database session answers in its own time zone, in which the year may be another.
 _MARGIN = timedelta(days=2)
-_EARLIEST = datetime.min.replace(tzinfo=UTC) + _MARGIN
-_LATEST = datetime.max.replace(tzinfo=UTC) - _MARGIN
+EARLIEST = datetime.min.replace(tzinfo=UTC) + _MARGIN
+LATEST = datetime.max.replace(tzinfo=UTC) - _MARGIN
 
 
 def is_past(moment: datetime | None, now: datetime) -> bool:
@@ -46,6 +46,6 @@ def to_utc(value: datetime, name: str) -> datetime:
         moment = value.astimezone(UTC)
     except OverflowError as error:
         raise ValueError(f"{name} lies outside of the years 1 to 9999 in UTC") from error
-    if not _EARLIEST <= moment <= _LATEST:
+    if not EARLIEST <= moment <= LATEST:
         raise ValueError(f"{name} is too close to the end of the calendar: leave it two days")
     return moment
