@@ -57,8 +57,8 @@ class OrgKeys(Management):
         bind_key: str | None = None,
     ) -> None:
         self.db = db
-        self._host = Host(db)
         self._models = make_models(db, organization, bind_key)
+        self._host = Host(db, self._models.key_table.c.organization_id)
         self._bind_key = bind_key
         self._blueprint = make_blueprint()
         self._blueprint.record(mount.check_set_up_mount)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import wraps
 from inspect import iscoroutinefunction
@@ -11,15 +12,16 @@ from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 from flask import current_app
+from sqlalchemy import event
 from werkzeug.exceptions import HTTPException, NotFound
 
 from .keys.database import UNANSWERED, current_session, reason_of
-from .keys.organization_ids import LARGEST_INTEGER
+from .keys.organization_ids import LARGEST_INTEGER, is_in_range
 from .keys.redaction import redacted
 
 if TYPE_CHECKING:
     from flask_sqlalchemy import SQLAlchemy
-    from sqlalchemy.orm import scoped_session
+    from sqlalchemy.orm import ORMExecuteState, Session, scoped_session
 
 logger: logging.Logger = logging.getLogger(__name__)
 
@@ -50,6 +52,7 @@ def reason_of_failure(error: Exception, prefix: str) -> str:
 class Host:
     """The database of a host, and the functions that it has registered.
 
+    :param id_column: the column of organisations' ids in our tables.
     :param organization_loader: takes the value of the URL variable; returns an organisation or
         ``None``.
     :param permission_checker: takes a user, an organisation and the name of a permission.
@@ -57,6 +60,7 @@ class Host:
     """
 
     db: SQLAlchemy
+    id_column: sa.Column[Any] | None = None
     organization_loader: Callable[[Any], Any] | None = None
     permission_checker: Callable[[Any, Any, str], Any] | None = None
     actor_namer: Callable[[list[str]], Any] | None = None
@@ -81,6 +85,9 @@ class Host:
         flushes = session.autoflush
         session.autoflush = False
         try:
+            if isinstance(slug, int) and self._is_beyond_ids(slug):
+                with _numbers_checked(session):
+                    return self.organization_loader(slug)
             return self.organization_loader(slug)
         except NotFound:
             return None
@@ -92,6 +99,10 @@ class Host:
             raise LoaderFailed(error) from error
         finally:
             session.autoflush = flushes
+
+    def _is_beyond_ids(self, number: int) -> bool:
+        kind = None if self.id_column is None else self.id_column.type
+        return not is_in_range(kind if isinstance(kind, sa.Integer) else sa.Integer(), number)
 
     def names_of(self, actors: Iterable[str | None]) -> Mapping[str, str]:
         """Ask the host for the names of recorded actors, once for all of them.
@@ -129,6 +140,37 @@ def synchronous(function: Callable[..., Any]) -> Callable[..., Any]:
         return current_app.ensure_sync(called)(*arguments)
 
     return run
+
+
+@contextmanager
+def _numbers_checked(session: Session) -> Iterator[None]:
+    """Have the loader's queries fail, before they are sent, if a number is beyond its column.
+
+    PostgreSQL would fail by itself, and the host's transaction with it. Any number beyond the ids
+    might be refused without asking the loader, but that may look into another column.
+    """
+    event.listen(session, "do_orm_execute", _check_numbers)
+    try:
+        yield
+    finally:
+        event.remove(session, "do_orm_execute", _check_numbers)
+
+
+def _check_numbers(state: ORMExecuteState) -> None:
+    dialect = state.session.get_bind(**state.bind_arguments).dialect
+    for kind, number in _compared_numbers(state):
+        if not is_in_range(kind, number, dialect):
+            raise OverflowError(f"a number beyond its column of {kind!r}")
+
+
+def _compared_numbers(state: ORMExecuteState) -> Iterator[tuple[sa.Integer, int]]:
+    given = state.parameters if isinstance(state.parameters, Mapping) else {}
+    statement: Any = state.statement
+    for element in sa.sql.visitors.iterate(statement):
+        if isinstance(element, sa.BindParameter) and isinstance(element.type, sa.Integer):
+            value = given.get(element.key, element.effective_value)
+            values = value if isinstance(value, (list, tuple)) else (value,)
+            yield from ((element.type, each) for each in values if isinstance(each, int))
 
 
 def _is_beyond_every_column(slug: Any) -> bool:

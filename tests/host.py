@@ -257,7 +257,7 @@ def make_host(
             kept_tables.drop_kept(str(url))
     made = usual_models() if is_usual else make_models(**models)
     db, orgkeys = made.db, made.orgkeys
-    orgkeys._host = HostParts(db)
+    orgkeys._host = HostParts(db, orgkeys._host.id_column)
 
     app = Flask("host")
     app.jinja_options = {"bytecode_cache": COMPILED_TEMPLATES}

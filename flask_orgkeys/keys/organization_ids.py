@@ -98,7 +98,7 @@ def _can_hold(column: sa.Column[Any], organization_id: Any, dialect: sa.Dialect)
         return _takes(kind, organization_id, dialect)
     if isinstance(kind, sa.Integer):
         is_number = isinstance(organization_id, int) and not isinstance(organization_id, bool)
-        return is_number and _is_in_range(kind, organization_id, dialect)
+        return is_number and is_in_range(kind, organization_id, dialect)
     if isinstance(kind, sa.Uuid):
         return isinstance(organization_id, UUID) if kind.as_uuid else _is_uuid(organization_id)
     if isinstance(kind, sa.Enum):
@@ -106,10 +106,14 @@ def _can_hold(column: sa.Column[Any], organization_id: Any, dialect: sa.Dialect)
     return isinstance(organization_id, str) and _can_hold_text(column, organization_id)
 
 
-def _is_in_range(kind: sa.Integer, number: int, dialect: sa.Dialect) -> bool:
-    stored: Any = kind.dialect_impl(dialect)
+def is_in_range(kind: sa.Integer, number: int, dialect: sa.Dialect | None = None) -> bool:
+    """Tell whether a type of integers has a number.
+
+    :param dialect: ``None`` for the type as the model has it.
+    """
+    stored: Any = kind if dialect is None else kind.dialect_impl(dialect)
     bits = next(bits for stored_type, bits in _BITS if isinstance(stored, stored_type))
-    if dialect.name == "sqlite":
+    if dialect is not None and dialect.name == "sqlite":
         # Each of its integers has as many bits as it needs.
         bits = 64
     if getattr(stored, "unsigned", False):

@@ -16,6 +16,7 @@ from flask_orgkeys import current_organization, errors, require_key, require_sco
 
 from ..conftest import MakeHost
 from ..host import Host, bearer
+from ..promises.outside import saved_notes
 
 GUARDS = [
     require_key(organization="team"),
@@ -157,6 +158,20 @@ class TestSuppliedValue:
         assert_walled(host, "/object/acme", "/object/beta")
 
 
+LOADERS: dict[str, Callable[[Host, int], Any]] = {
+    "get": lambda host, number: host.db.session.get(host.Organization, number),
+    "select": lambda host, number: host.db.session.scalar(
+        sa.select(host.Organization).where(host.Organization.id == number)
+    ),
+    "query": lambda host, number: host.Organization.query.filter_by(id=number).first(),
+    "in": lambda host, number: host.db.session.scalar(
+        sa.select(host.Organization).where(host.Organization.id.in_([number, 0]))
+    ),
+    "404": lambda host, number: host.db.get_or_404(host.Organization, number),
+}
+"""The ways of a host to find an organisation by its number."""
+
+
 class TestLoader:
     def test_it_is_asked_once_a_request(self, host: Host) -> None:
         asked: list[Any] = []
@@ -209,6 +224,59 @@ class TestLoader:
         token, _ = any_host.issue()
         assert status(any_host, f"/n/{number}", token) == 404
         assert any_host.client("ada").get(f"/n/{number}/keys").status_code == 404
+
+    @pytest.mark.parametrize("number", [-(2**31) - 1, 2**31, 2**63 - 1, 2**63])
+    @pytest.mark.parametrize("load", LOADERS.values(), ids=LOADERS)
+    def test_a_number_beyond_the_column_costs_the_host_no_transaction(
+        self, any_host: Host, number: int, load: Any
+    ) -> None:
+        """PostgreSQL's transactions fail with a statement of theirs."""
+        any_host.orgkeys.organization_loader(lambda number: load(any_host, number))
+        any_host.orgkeys.permission_checker(lambda *_: True)
+        any_host.app.register_blueprint(
+            any_host.orgkeys.blueprint, url_prefix="/n/<int(signed=True):org_slug>", name="numbered"
+        )
+        rule = "/guarded/<int(signed=True):org_slug>"
+        any_host.app.add_url_rule(rule, "n", require_key(lambda org_slug: ""))
+
+        @any_host.app.before_request
+        def begin() -> None:
+            any_host.db.session.add(any_host.Note(text="of the hook"))
+            any_host.db.session.flush()
+
+        @any_host.app.after_request
+        def commit(response: Any) -> Any:
+            any_host.db.session.commit()
+            return response
+
+        token, _ = any_host.issue()
+        assert status(any_host, f"/guarded/{number}", token) == 404
+        assert saved_notes(any_host) == ["of the hook"]
+        client = any_host.client("ada")
+        assert client.get(f"/n/{number}").status_code == 404
+        assert client.post(f"/n/{number}/{'A' * 12}/revoke").status_code == 404
+        assert saved_notes(any_host) == ["of the hook"] * 4
+        acme = any_host.organization_ids["acme"]
+        assert status(any_host, f"/guarded/{acme}", token) == 200
+
+    def test_a_number_beyond_the_id_may_be_another(
+        self, new_host: MakeHost, postgresql_url: str
+    ) -> None:
+        """The loader looks for what it wants, in a column of its own."""
+        host = new_host(postgresql_url)
+
+        def load(number: int) -> Any:
+            wide = sa.cast(host.Organization.id, sa.BigInteger) + 2**40
+            found = sa.select(host.Organization).where(wide == sa.literal(number, sa.BigInteger))
+            return host.db.session.scalar(found)
+
+        host.orgkeys.organization_loader(load)
+        rule = "/n/<int:org_slug>"
+        host.app.add_url_rule(rule, "n", require_key(lambda org_slug: ""))
+        token, _ = host.issue()
+        acme = host.organization_ids["acme"]
+        assert status(host, f"/n/{acme + 2**40}", token) == 200
+        assert status(host, f"/n/{acme}", token) == 404
 
     def test_a_text_for_a_uuid_is_not_found(self, new_host: MakeHost) -> None:
         ids = {"acme": UUID(int=1), "beta": UUID(int=2)}
