@@ -166,11 +166,6 @@ def matching(
     return previous if previous is not None and verify(secret, previous, peppers) else None
 
 
-def is_outdated(stored: str, peppers: Sequence[bytes | None] = ()) -> bool:
-    """Tell whether :func:`digest` makes a better digest than ``stored`` today."""
-    return not stored.startswith(start_of_digest(peppers))
-
-
 def start_of_digest(peppers: Sequence[bytes | None] = ()) -> str:
     """Return the start of the digests that are not outdated: the scheme and the separator.
 

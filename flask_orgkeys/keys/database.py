@@ -26,6 +26,8 @@ UNANSWERED = (
 table, in a transaction that has failed already, or with no connection left in the pool.
 """
 
+_CHARSET = "flask_orgkeys.charset"
+
 _CONFLICT_STATES = ("40001", "40P01")  # PostgreSQL: serialization failure, deadlock
 _CONFLICT_NUMBERS = (1020, 1213)  # MariaDB: changed since the snapshot, deadlock
 
@@ -129,7 +131,12 @@ def with_sendable_characters(connection: sa.Connection, text: str) -> str:
 
 
 def _charset(connection: sa.Connection) -> str:
-    return str(connection.scalar(sa.text("SELECT @@character_set_client")))
+    """Ask for the character set of a connection, once in its life."""
+    known = connection.info.get(_CHARSET)
+    if known is None:
+        known = str(connection.scalar(sa.text("SELECT @@character_set_client")))
+        connection.info[_CHARSET] = known
+    return str(known)
 
 
 def _has_characters(charset: str, text: str) -> bool:

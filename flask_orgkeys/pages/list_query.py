@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from flask import request
 
 from ..config.scopes import is_scope_token
-from ..keys.cleaning import clean_actor
+from ..keys.cleaning import clean_actor, holds_key
 from ..keys.redaction import without_secret
 from ..keys.selection import CURRENT, EXPIRIES, NEWEST_FIRST, SORTS, STATUSES, USES
 from ..state import state_of
@@ -24,18 +24,33 @@ START: Mapping[str, str] = {
 """The query of the list without any."""
 
 
+HIDDEN = "…"
+"""In the place of a text with a key: no key has such a scope or creator."""
+
+
 def query_of_request() -> dict[str, str]:
-    """Return the query in the URL, without values that the list does not know."""
+    """Return the query in the URL, without choices that the list does not offer."""
     prefix = state_of().settings.prefix
     return {
         "q": without_secret(request.args.get("q", "").strip(), prefix),
         "status": _one_of(STATUSES, "status"),
         "use": _one_of(USES, "use"),
         "expires": _one_of(EXPIRIES, "expires"),
-        "scope": _scope(request.args.get("scope", "")),
-        "by": _actor(request.args.get("by", "")),
+        "scope": _text("scope"),
+        "by": _text("by"),
         "sort": _one_of(SORTS, "sort"),
     }
+
+
+def can_match(query: Mapping[str, str]) -> bool:
+    """Tell whether a key may have the scope and the creator of a query at all."""
+    try:
+        clean_actor(query["by"])
+    except ValueError:
+        return False
+    return HIDDEN not in (query["by"], query["scope"]) and (
+        not query["scope"] or is_scope_token(query["scope"])
+    )
 
 
 def changed(query: Mapping[str, str]) -> dict[str, str]:
@@ -54,12 +69,7 @@ def _one_of(choices: tuple[str, ...], name: str) -> str:
     return value if value in choices else START[name]
 
 
-def _scope(text: str) -> str:
-    return text if is_scope_token(text) else ""
-
-
-def _actor(text: str) -> str:
-    try:
-        return clean_actor(text) or ""
-    except ValueError:
-        return ""
+def _text(name: str) -> str:
+    """Return a value as it is, but for a key that somebody has put into it."""
+    text = request.args.get(name, "")
+    return HIDDEN if holds_key(text) else text

@@ -29,7 +29,7 @@ from ..management import management
 from ..state import state_of
 from .access import Visit
 from .language import gettext, relative
-from .list_query import START, changed, query_of_request
+from .list_query import START, can_match, changed, query_of_request
 from .rows import KeyRow
 
 KEYS_PER_PAGE = 25
@@ -155,18 +155,15 @@ def listing_of(
     """
     state = state_of()
     organization_id, query = visit.organization.id, _query(visit)
-    selection = _selection(query)
-    total = state.keys.count(organization_id, selection, now=visit.now)
-    page = Pagination.of(request.args.get("page", "1"), total)
-    keys = state.keys.select(
-        organization_id, selection, now=visit.now, limit=KEYS_PER_PAGE, offset=page.offset
-    )
+    page, keys = _found(visit, query)
     counts = state.keys.count_each(
         organization_id, _selections(visit.now), now=visit.now, cap=MOST_COUNTED + 1
     )
     expiring = _soonest(visit) if counts["in use and soon"] else []
     actors = [actor for key in keys for actor in (key.created_by, key.revoked_by)]
-    names = state.host.names_of([*actors, query["by"] or None, *also]) if asks_names else {}
+    if query["by"] and can_match(query):
+        actors.append(query["by"])
+    names = state.host.names_of([*actors, *also]) if asks_names else {}
     return Listing(
         visit=visit,
         rows=[KeyRow.of(key, state.settings, visit.now, names) for key in keys],
@@ -179,6 +176,19 @@ def listing_of(
         refusals=_refusals(visit, keys),
         names=names,
     )
+
+
+def _found(visit: Visit, query: Mapping[str, str]) -> tuple[Pagination, Sequence[ApiKey]]:
+    """Return the page of the request, and the keys on it."""
+    wanted = request.args.get("page", "1")
+    if not can_match(query):
+        return Pagination.of(wanted, 0), []
+    keys, organization_id, selection = state_of().keys, visit.organization.id, _selection(query)
+    page = Pagination.of(wanted, keys.count(organization_id, selection, now=visit.now))
+    found = keys.select(
+        organization_id, selection, now=visit.now, limit=KEYS_PER_PAGE, offset=page.offset
+    )
+    return page, found
 
 
 def _refusals(visit: Visit, keys: Sequence[ApiKey]) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -64,6 +65,29 @@ class TestConnectionOfOldUtf8:
             acme = old.organization_ids["acme"]
             assert old.orgkeys.list_keys(acme, created_by="🚀") == []
             assert old.orgkeys.list_events(acme, search="🚀") == []
+
+
+def test_character_set_is_asked_for_once(any_database_url: str, new_host: MakeHost) -> None:
+    """However many keys a person without an ASCII name revokes or prunes."""
+    host = new_host(any_database_url)
+    for _ in range(3):
+        host.issue(created_by="Émile")
+    asked: list[str] = []
+    with host.app.app_context():
+        host.db.engine.dispose()
+        sa.event.listen(
+            host.db.engine,
+            "before_cursor_execute",
+            lambda _connection, _cursor, statement, *_: asked.append(statement),
+        )
+        acme = host.organization_ids["acme"]
+        assert len(host.orgkeys.revoke_keys(acme, created_by="Émile", revoked_by="Émile")) == 3
+        host.db.session.flush()
+        later = datetime.now(UTC)
+        assert host.orgkeys.prune_keys(later, pruned_by="Émile") == 3
+        host.db.session.commit()
+    assert sum("character_set_client" in statement for statement in asked) == 1
+    assert [event["actor"] for event in host.events()[3:]] == ["Émile"] * 6
 
 
 @pytest.mark.parametrize("collation", ["latin1_swedish_ci", "utf8mb4_unicode_ci", "utf8mb4_bin"])
