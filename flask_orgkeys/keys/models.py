@@ -233,10 +233,7 @@ def make_models(
     _keep_revoked(key_class)
     _keep_folded(key_class)
     limit_table = _limit_table(db, column_of, bind_key)
-    models = Models(key_class, event_class, use_class, notice_class, limit_table)
-    for table in models.tables:
-        event.listen(table, "before_create", _take_over_collation)
-    return models
+    return Models(key_class, event_class, use_class, notice_class, limit_table)
 
 
 def _exact_text(length: int) -> sa.String:
@@ -422,14 +419,16 @@ def _keep_folded(mapped: type[Any]) -> None:
     event.listen(name, "set", fold_name)
 
 
-def _take_over_collation(table: sa.Table, connection: sa.Connection, **_: Any) -> None:
-    """Give a text foreign key the collation of the column that it references.
+def _take_over_collation(table: sa.Table, connection: Any, **_: Any) -> None:
+    """Give a text foreign key of ours the collation of the column that it references.
 
     MariaDB refuses any other (errno 150). The collation may be that of the host's table or of the
-    database at its time, of which the host's model says nothing.
+    database at its time, of which the host's model says nothing, nor a migration made of it.
     """
-    column = table.c.get("organization_id")
-    if column is None or connection.dialect.name not in ("mysql", "mariadb"):
+    column = table.c.get("organization_id") if table.name in _REFERRING else None
+    # A migration that is only printed has no connection.
+    is_connected = isinstance(connection, sa.Connection)
+    if column is None or not is_connected or connection.dialect.name not in ("mysql", "mariadb"):
         return
     for reference in column.foreign_keys:
         kind: Any = column.type
@@ -438,6 +437,11 @@ def _take_over_collation(table: sa.Table, connection: sa.Connection, **_: Any) -
             exact = mysql.VARCHAR(kind.length, charset=found[0], collation=found[1])
             column.type = sa.String(kind.length).with_variant(exact, "mysql", "mariadb")
 
+
+# For every table: a migration makes ours of its own script, not of the models.
+event.listen(sa.Table, "before_create", _take_over_collation)
+
+_REFERRING = ("orgkeys_key", "orgkeys_event", "orgkeys_limit")
 
 _COLLATION_OF = sa.text(
     "SELECT character_set_name, collation_name FROM information_schema.columns WHERE "

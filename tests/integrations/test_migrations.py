@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 
 from .. import databases
 
@@ -166,6 +167,43 @@ def test_there_and_back_again(project: str, run_flask: RunFlask, tmp_path: Path)
     without, with_ours = (set(line.split()[1:]) for line in said(ran, "tables:"))
     assert without == {"alembic_version"}
     assert with_ours >= OURS
+
+
+@pytest.mark.parametrize("database_url", [databases.PYMYSQL], indirect=True)
+@pytest.mark.parametrize("collation", ["latin1_swedish_ci", "utf8mb4_unicode_ci", "utf8mb4_bin"])
+def test_collation_of_the_organisations(
+    run_flask: RunFlask, database_url: str, tmp_path: Path, collation: str
+) -> None:
+    """The host's table is there, with a collation that its model does not tell: MariaDB refuses a
+    reference from any other.
+    """
+    (tmp_path / "project.py").write_text(PROJECTS["String"], encoding="utf-8")
+    charset = collation.partition("_")[0]
+    engine = sa.create_engine(database_url)
+    with engine.begin() as connection:
+        columns = "id VARCHAR(36) NOT NULL PRIMARY KEY, name VARCHAR(100) NOT NULL"
+        how = f"CHARACTER SET {charset} COLLATE {collation}"
+        connection.execute(sa.text(f"CREATE TABLE organization ({columns}) {how}"))
+
+    succeed(run_flask("db init", "db migrate", "db upgrade", "db check"))
+
+    with engine.begin() as connection:
+        connection.execute(sa.text("INSERT INTO organization VALUES ('acme', 'Acme')"))
+        limit = "INSERT INTO orgkeys_limit (organization_id, creations) VALUES ('acme', 1)"
+        connection.execute(sa.text(limit))
+        (found,) = connection.scalars(
+            sa.text(
+                "SELECT DISTINCT collation_name FROM information_schema.columns "
+                "WHERE table_schema = DATABASE() AND column_name = 'organization_id'"
+            )
+        )
+    engine.dispose()
+    assert found == collation
+    succeed(run_flask("db downgrade base", "db upgrade"))
+    # Printed, for somebody else to run, it asks no database.
+    printed = run_flask("db upgrade --sql")
+    succeed(printed)
+    assert "CREATE TABLE orgkeys_limit" in printed.stdout
 
 
 def test_a_difference_is_found(run_flask: RunFlask, tmp_path: Path) -> None:
