@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 logger: logging.Logger = logging.getLogger(__name__)
 
 _OPEN_CONNECTIONS = "flask_orgkeys.open_connections"
+_SCHEMAS = "schema_translate_map"
 
 
 class DatabaseUnavailable(Exception):
@@ -120,6 +121,11 @@ class Reader:
     def _find_on_host_connection(self, host: Connection, key_id: str) -> StoredKey | None:
         connection = host.connection.dbapi_connection
         self._table = table = self._lookup.table(self._engine)
+        if not self._lookup.is_of_same_schema(host, self._engine):
+            raise DatabaseUnavailable(
+                f"the session's connection has a {_SCHEMAS} of its own: set it in "
+                "SQLALCHEMY_ENGINE_OPTIONS, or in session_options"
+            )
         if table.driver.has_failed(connection):
             if not has_room(self._engine.pool):
                 raise DatabaseUnavailable("the host's transaction has failed; roll it back")
@@ -233,6 +239,8 @@ class Lookup:
             )
         self._engine = engine
         self._table: KeyTable | None = None
+        self._schemas = _schemas_of_sessions(db)
+        self._translated: tuple[Engine, Engine] | None = None
         _engines.add(engine)
         note_writes(models.ApiKey)
         # For every session: a host's tests may put another in the place of ``db.session``.
@@ -253,6 +261,15 @@ class Lookup:
         if engine is self._engine:
             self._table = table
         return table
+
+    def is_of_same_schema(self, connection: Connection, engine: Engine) -> bool:
+        """Tell whether a connection has our tables in the schema in which an engine has them."""
+        schemas = connection.get_execution_options().get(_SCHEMAS)
+        others = engine.get_execution_options().get(_SCHEMAS)
+        if schemas == others:
+            return True
+        schema = self._models.key_table.schema
+        return (schemas or {}).get(schema, schema) == (others or {}).get(schema, schema)
 
     def pending_uses(self, engine: Engine) -> PendingUses:
         """Return the uses to be written to the database of an engine that has been connected."""
@@ -314,8 +331,28 @@ class Lookup:
             change = self._models.key_table.update()
             bind = session.get_bind(mapper=sa.inspect(self._models.ApiKey), clause=change)
         if isinstance(bind, Connection):
-            return bind.engine, bind
-        return bind, None if session is None else _open_connection(session, bind)
+            return self._as_in_sessions(bind.engine), bind
+        engine = self._as_in_sessions(bind) if self._schemas else bind
+        return engine, None if session is None else _open_connection(session, engine)
+
+    def _as_in_sessions(self, engine: Engine) -> Engine:
+        """Return an engine with the schemas that every session of the host's gives it."""
+        if not self._schemas:
+            return engine
+        if self._translated is None or self._translated[0] is not engine:
+            options = {_SCHEMAS: self._schemas}
+            self._translated = engine, engine.execution_options(**options)
+        return self._translated[1]
+
+
+def _schemas_of_sessions(db: SQLAlchemy) -> Mapping[str | None, str | None]:
+    """Return the ``schema_translate_map`` in the options of a host's sessions, which those have
+    since SQLAlchemy 2.1.
+    """
+    factory = getattr(db.session, "session_factory", None)
+    options = getattr(factory, "kw", {}).get("execution_options") or {}
+    schemas: Mapping[str | None, str | None] = options.get(_SCHEMAS) or {}
+    return schemas
 
 
 _engines: weakref.WeakSet[Engine] = weakref.WeakSet()

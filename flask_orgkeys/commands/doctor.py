@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ from ..errors import ConfigurationError, RequestRefused
 from ..guards.audit import doubts
 from ..guards.endpoints import check_declared_scopes, guarded_rules, unused_scopes
 from ..guards.refusals import error_handler
+from ..keys.database import current_session
 from ..state import state_of
 
 if TYPE_CHECKING:
@@ -376,10 +377,13 @@ def _database(app: Flask, state: AppState) -> Iterator[Finding]:
     key_class = state.keys.models.ApiKey
     key_table = state.keys.models.key_table
     tables = state.keys.models.tables
-    engine = state.host.session.get_bind(mapper=key_class).engine
+    session = current_session(state.host.session)
+    engine = session.get_bind(mapper=key_class).engine
     try:
         with engine.connect() as connection:
-            yield from _tables(tables, connection)
+            # Since SQLAlchemy 2.1 a session has options of its own.
+            of_session = getattr(session, "execution_options", {})
+            yield from _tables(tables, connection, of_session)
             if connection.dialect.name == "sqlite" and key_table.foreign_keys:
                 yield from _sqlite_foreign_keys(connection)
     except sa.exc.SQLAlchemyError as error:
@@ -401,10 +405,13 @@ def _database(app: Flask, state: AppState) -> Iterator[Finding]:
         )
 
 
-def _tables(tables: Iterable[Any], connection: sa.Connection) -> Iterator[Finding]:
+def _tables(
+    tables: Iterable[Any], connection: sa.Connection, of_session: Mapping[str, Any]
+) -> Iterator[Finding]:
     inspector = sa.inspect(connection)
     remedy = "Run flask db migrate and flask db upgrade, or db.create_all()."
-    schemas = connection.get_execution_options().get("schema_translate_map") or {}
+    options = {**connection.get_execution_options(), **of_session}
+    schemas = options.get("schema_translate_map") or {}
     for table in tables:
         schema = schemas.get(table.schema, table.schema)
         if not inspector.has_table(table.name, schema=schema):
