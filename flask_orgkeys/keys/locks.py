@@ -5,7 +5,7 @@ A count or a permission that was read before such a wait may be out of date afte
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -25,15 +25,45 @@ LONGEST_WAIT_SECONDS = 5
 """The longest wait for other creations of the organisation."""
 
 _MYSQL = ("mysql", "mariadb")
+_SNAPSHOTS = ("REPEATABLE READ", "SERIALIZABLE")
+
+
+class _Overtaken(Exception):
+    """Another transaction was faster: to be tried again, like PostgreSQL's own conflicts."""
+
+    sqlstate = "40001"
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """A row to lock.
+
+    :param is_shared: whether others may have the same lock, to refer to the row.
+    """
+
+    select: sa.Select[Any]
+    is_shared: bool = False
+
+    def locked(self, *, waits: bool = True) -> sa.Select[Any]:
+        """Return the statement that locks it.
+
+        :param waits: if not, it finds nothing when another transaction has locked the row.
+        """
+        shared = self.is_shared
+        return self.select.with_for_update(read=shared, key_share=shared, skip_locked=not waits)
 
 
 @dataclass(frozen=True, slots=True)
 class Locks:
-    """The locks of one app's keys, held until the end of the session's transaction."""
+    """The locks of one app's keys, held until the end of the session's transaction.
+
+    :param may_commit: whether the transaction is for nothing but these locks and what follows.
+    """
 
     session: scoped_session[Any]
     models: Models
     settings: Settings
+    may_commit: bool = False
 
     def hold_creations(self, organization_id: Any) -> None:
         """Wait until no other transaction creates keys of the organisation, and make later ones
@@ -45,29 +75,52 @@ class Locks:
         come. Two writes of one row exclude one another at every level of isolation: the second has
         a fresh view or fails with a conflict.
         """
-        self.hold_organization(organization_id)
+        self.hold_sqlite()
+        self._hold(self._row_of_organization(organization_id))
         if self.settings.max_keys is not None:
             with self._bounded_wait():
                 self._execute(self._count_one_more(organization_id))
 
     def hold_key(self, organization_id: Any, key_id: str) -> None:
         """Wait until no other transaction changes a key, and make later ones wait."""
-        self.hold_organization(organization_id)
+        self.hold_sqlite()
         key = self.models.ApiKey
         is_it = (equals(key.organization_id, organization_id), key.id == key_id)
-        self._execute(sa.select(key.id).where(*is_it).with_for_update())
+        row = _Row(sa.select(key.id).where(*is_it))
+        self._hold([*self._row_of_organization(organization_id), row])
 
-    def hold_organization(self, organization_id: Any) -> None:
-        """Take the locks that every change of an organisation's keys needs.
+    def _row_of_organization(self, organization_id: Any) -> list[_Row]:
+        """Return the organisation's row, if a change of its keys needs a lock on it.
 
-        On SQLite that is the one lock for writing. MariaDB locks the organisation's row when a row
-        refers to it.
+        MariaDB and PostgreSQL lock it themselves when a row refers to it. That is too late for a
+        snapshot, which would be from before the wait.
         """
-        self.hold_sqlite()
-        if self.dialect_name() in _MYSQL:
-            for reference in self.models.key_table.c.organization_id.foreign_keys:
-                row = sa.select(reference.column).where(reference.column == organization_id)
-                self._execute(row.with_for_update(read=True))
+        if self.dialect_name() not in _MYSQL and not self._renews_snapshot():
+            return []
+        references = self.models.key_table.c.organization_id.foreign_keys
+        columns = [reference.column for reference in references]
+        return [
+            _Row(sa.select(column).where(column == organization_id), is_shared=True)
+            for column in columns
+        ]
+
+    def _hold(self, rows: Sequence[_Row]) -> None:
+        """Lock rows, in a snapshot that is not older than the locks, if this may end a transaction.
+
+        PostgreSQL's snapshot is from before the wait, and if the row itself did not change, no
+        conflict tells. So all is locked again in another transaction, which does not wait.
+        """
+        found = [self._execute(row.locked()).first() for row in rows]
+        if self._renews_snapshot():
+            self.session.commit()
+            for row, before in zip(rows, found, strict=True):
+                if self._execute(row.locked(waits=False)).first() is None and before is not None:
+                    raise sa.exc.OperationalError(None, None, _Overtaken("locked by another again"))
+
+    def _renews_snapshot(self) -> bool:
+        if not self.may_commit or self.dialect_name() != "postgresql":
+            return False
+        return self.connection().get_isolation_level() in _SNAPSHOTS
 
     def hold_sqlite(self) -> None:
         """Take SQLite's one lock for writing; on other databases, none."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import TypeVar
 
@@ -20,7 +21,7 @@ def committed_change(visit: Visit, change: Callable[[], T], *, key_id: str | Non
     :param key_id: the key to change; ``None`` for a new one.
     """
     state = state_of()
-    locks = state.keys.locks
+    locks = replace(state.keys.locks, may_commit=True)
     organization_id = visit.organization.id
     lock = partial(locks.hold_creations, organization_id)
     if key_id is not None:

@@ -197,6 +197,49 @@ class TestPermission:
                 assert status() == 403
         assert host.key(key_id).revoked_at is None
 
+    @on_servers
+    @pytest.mark.parametrize("level", LEVELS)
+    @pytest.mark.parametrize("limit", [None, 5])
+    @pytest.mark.parametrize(
+        ("table", "path"),
+        [
+            ("organization", LIST),
+            ("organization", LIST + "/{key_id}/revoke"),
+            ("orgkeys_key", LIST + "/{key_id}/revoke"),
+        ],
+    )
+    def test_row_that_the_host_locks(
+        self,
+        any_database_url: str,
+        level: str,
+        limit: int | None,
+        path: str,
+        table: str,
+        new_host: MakeHost,
+    ) -> None:
+        """It changes nothing in that row, so that no conflict tells that a snapshot is old."""
+        options = {"isolation_level": level}
+        config = {"ORGKEYS_MAX_KEYS": limit, "SQLALCHEMY_ENGINE_OPTIONS": options}
+        host = new_host(any_database_url, config=config)
+        host.orgkeys.permission_checker(
+            lambda *_: host.db.session.scalar(sa.select(host.Note.text)) == "ada may"
+        )
+        _, key_id = host.issue()
+        with host.app.app_context():
+            host.db.session.add(host.Note(text="ada may"))
+            host.db.session.commit()
+            column = "slug" if table == "organization" else "id"
+            value = "acme" if table == "organization" else key_id
+            lock = sa.text(f"SELECT id FROM {table} WHERE {column} = :value FOR UPDATE")
+            assert host.db.session.execute(lock, {"value": value}).one()
+            host.db.session.execute(sa.update(host.Note).values(text="ada may not"))
+            with waiting_post(host, path.format(key_id=key_id), FORM) as status:
+                time.sleep(0.5)
+                host.db.session.commit()
+                assert status() == 403
+        (key,) = host.keys()
+        assert key.revoked_at is None
+
     @pytest.mark.parametrize("path", [LIST, LIST + "/{key_id}/revoke"])
     def test_each_retry(self, host: Host, locked_out: dict[str, bool], path: str) -> None:
         let_until(host, locked_out)
