@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -77,6 +79,41 @@ def test_it_is_seen_past_a_transaction_that_sees_the_past(
         answer = host.client().get(f"/api/whoami?revoke={key_id}", headers=bearer(token))
     assert answer.status_code == 401
     assert answer.get_json()["code"] == "revoked_key"
+
+
+@SNAPSHOTS
+@pytest.mark.parametrize("end", ["revoke", "acme"])
+def test_without_room_beside_such_a_transaction_the_next_request_sees_it(
+    new_host: MakeHost, any_database_url: str, options: dict[str, Any], end: str
+) -> None:
+    """The host's only connection is in its transaction. To wait for another would be in vain, and
+    to read anew within it would lock the key.
+    """
+    pool = {"pool_size": 1, "max_overflow": 0, "pool_timeout": 0.5}
+    host = new_host(
+        any_database_url,
+        **before_ours(lambda db: read_and_end(db)),
+        config={"SQLALCHEMY_ENGINE_OPTIONS": {**options, **pool}},
+    )
+    token, _ = host.issue()
+    table = sa.inspect(host.orgkeys.ApiKey).local_table
+
+    def read_and_end(db: Any) -> None:
+        if "end" not in request.args:
+            return
+        hooks.read(db)
+        if end == "acme":
+            delete_organization(host, "acme")
+            return
+        with connection_of_another_process(host) as connection:
+            connection.execute(sa.update(table).values(revoked_at=datetime.now(UTC)))
+            connection.commit()
+
+    client = host.client()
+    begun = time.monotonic()
+    assert client.get("/api/whoami?end", headers=bearer(token)).status_code == 200
+    assert time.monotonic() - begun < 0.4
+    assert client.get("/api/whoami", headers=bearer(token)).status_code == 401
 
 
 def host_whose_hook_ends(new_host: MakeHost, url: str, end: Any, **options: Any) -> Host:
