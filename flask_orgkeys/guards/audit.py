@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from flask.views import View
 
-from .endpoints import guard_of, guarded_rules, is_by_possession, wall_of
+from .endpoints import guard_of, guarded_rules, wall_of
 from .guard import guard_on, guarded_functions
 from .marks import guards_in_closure, layers_of
 
@@ -50,7 +50,7 @@ def _doubts(app: Flask) -> Iterator[Doubt]:
 
 def _doubts_of_view(view: Any) -> Iterator[str]:
     view_class = getattr(view, "view_class", None)
-    if guard_on(view) is None and not is_by_possession(view) and any(guards_in_closure(view)):
+    if guard_on(view) is None and any(guards_in_closure(view)):
         yield "hidden-guard"
     if not isinstance(view_class, type) or not issubclass(view_class, View):
         return

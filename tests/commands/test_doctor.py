@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+import flask_restful
 import pytest
 import sqlalchemy as sa
 from flask import Blueprint
@@ -219,7 +220,7 @@ class TestAccept:
         ):
             exit_code, output = check(strong_host, accepted=accepted)
             assert exit_code == 0
-            assert [name for name in named if name in output] == left
+            assert re.findall(r"\(no-wall:\S+\)$", output, re.MULTILINE) == left
 
     def test_an_unsafe_one(self, new_host: MakeHost) -> None:
         host = new_host(config={**STRONG, "SESSION_COOKIE_SECURE": False})
@@ -310,6 +311,13 @@ def without_wraps(host: Host) -> None:
     host.app.add_url_rule("/found", "found", cached(require_key(lambda: "in")))
 
 
+def below_several_without_wraps(host: Host) -> None:
+    def cached(view: Callable[[], str]) -> Callable[[], str]:
+        return lambda: "open" if host else view()
+
+    host.app.add_url_rule("/found", "found", cached(cached(cached(require_key(lambda: "in")))))
+
+
 def without_a_route(host: Host) -> None:
     global kept
 
@@ -335,6 +343,7 @@ kept: Any = None
         (overridden_dispatch, "lost-guard:found"),
         (own_dispatch, "own-dispatch:found"),
         (without_wraps, "hidden-guard:found"),
+        (below_several_without_wraps, "hidden-guard:found"),
         (without_a_route, "unrouted-guard:without_a_route.<locals>.found"),
     ],
 )
@@ -358,6 +367,78 @@ def test_guard_of_a_parent_that_holds_is_not_named(
     strong_host.app.register_blueprint(blueprint)
     accepted = (*ACCEPTED, "no-wall:child")
     assert check(strong_host, accepted=accepted) == (0, "Nothing unsafe found.\n")
+
+
+class GuardedByFramework(flask_restful.Resource):  # type: ignore[misc]
+    method_decorators = [require_key]
+
+    def get(self) -> str:
+        return "in"
+
+
+class OtherGuardOnClass(GuardedMethod):
+    """The method is overridden, and a guard stands around all of them."""
+
+    decorators = [require_key]
+
+    def get(self) -> str:
+        return "in"
+
+
+class OtherGuardOnMethod(GuardedByFramework):
+    """The parent's method has no guard of its own, nor has this one."""
+
+    @require_scope("project:deploy")
+    def post(self) -> str:
+        return "in"
+
+
+class OverriddenBelowFramework(OtherGuardOnMethod):
+    """Guarded by the framework's decorators still."""
+
+    def post(self) -> str:
+        return "in"
+
+
+class OtherGuardAroundDispatch(GuardedDispatch):
+    decorators = [require_key]
+
+    def dispatch_request(self) -> str:
+        return "in"
+
+
+class GuardOnOwnDispatch(GuardedMethod):
+    @require_key
+    def dispatch_request(self, **arguments: Any) -> Any:
+        return super().dispatch_request(**arguments)
+
+
+@pytest.mark.parametrize(
+    "view_class",
+    [
+        OtherGuardOnClass,
+        OtherGuardOnMethod,
+        OverriddenBelowFramework,
+        OtherGuardAroundDispatch,
+        GuardOnOwnDispatch,
+    ],
+)
+def test_guard_that_holds_in_another_place_is_not_named(
+    strong_host: Host, view_class: type[View]
+) -> None:
+    strong_host.app.add_url_rule("/child", view_func=view_class.as_view("child"))
+    assert strong_host.client().get("/child").status_code == 401
+    accepted = (*ACCEPTED, "no-wall:child")
+    assert check(strong_host, accepted=accepted) == (0, "Nothing unsafe found.\n")
+
+
+def test_view_with_a_variable_that_is_not_set_yet(strong_host: Host) -> None:
+    def view() -> str:
+        return later
+
+    strong_host.app.add_url_rule("/later", "later", view)
+    assert check(strong_host) == (0, "Nothing unsafe found.\n")
+    later = "in"
 
 
 def test_views_of_ours_are_not_named(strong_host: Host) -> None:

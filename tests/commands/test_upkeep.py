@@ -329,6 +329,23 @@ class TestRoutes:
             unguarded
         )
 
+    def test_the_outermost_of_two_guards_is_the_first(self, routed: Host) -> None:
+        """A class framework puts the last of its decorators around the others."""
+
+        class Resource(flask_restful.Resource):  # type: ignore[misc]
+            method_decorators = [
+                require_scope("project:deploy", organization="inner"),
+                require_scope("app:publish", organization="outer"),
+            ]
+
+            def get(self, **_: str) -> str:
+                return ""
+
+        flask_restful.Api(routed.app).add_resource(Resource, "/v2/<inner>/<outer>")
+        document = json.loads(run(routed, "routes", "--under", "/v2", "--json").stdout)
+        (route,) = document["routes"]
+        assert (route["scopes"], route["wall"]) == (["app:publish", "project:deploy"], "outer")
+
     def test_revocation_by_possession_is_not_unguarded(self, routed: Host) -> None:
         routed.app.register_blueprint(revocation.blueprint, url_prefix="/v2")
         result = run(routed, "routes", "--under", "/v2", "--json")

@@ -10,7 +10,7 @@ from flask_login import LoginManager
 from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy import String
 
-from flask_orgkeys import OrgKeys, errors, require_scope
+from flask_orgkeys import OrgKeys, errors, require_key, require_scope
 
 from ..conftest import MakeHost
 from ..host import Host
@@ -73,6 +73,34 @@ def test_a_missing_function_is_logged_once(
     for _ in range(2):
         host.client().get("/open")
     assert [text in record.message for record in caplog.records] == [True]
+
+
+@pytest.mark.parametrize(
+    ("rule", "has_pages", "missing"),
+    [
+        ("/items", False, []),
+        ("/<org_slug>/items", False, ["loader"]),
+        ("/items", True, ["loader", "checker"]),
+    ],
+)
+def test_only_a_function_that_is_needed_is_missed(
+    caplog: pytest.LogCaptureFixture, rule: str, has_pages: bool, missing: list[str]
+) -> None:
+    db = SQLAlchemy()
+    orgkeys = OrgKeys(db, organization=String(10))
+    app = Flask("app")
+    app.config.update(
+        SQLALCHEMY_DATABASE_URI="sqlite://", SECRET_KEY="k" * 32, ORGKEYS_SCOPES={"a": "Something"}
+    )
+    db.init_app(app)
+    LoginManager(app)
+    orgkeys.init_app(app)
+    if has_pages:
+        app.register_blueprint(orgkeys.blueprint, url_prefix="/o/<org_slug>/keys")
+    app.add_url_rule(rule, "items", require_key(lambda **_: ""))
+    app.test_client().get("/nowhere")
+    said = [record.message.partition(":")[0].rpartition(" ")[2] for record in caplog.records]
+    assert said == missing
 
 
 def test_nothing_is_logged_if_nothing_is_missing(
