@@ -111,6 +111,32 @@ def test_host_without_pages_needs_no_secret_key(new_host: MakeHost) -> None:
     assert check(host)[0] == 0
 
 
+@pytest.mark.parametrize("is_secure", [True, False])
+def test_host_without_pages_needs_nothing_for_them(new_host: MakeHost, is_secure: bool) -> None:
+    config = {"ORGKEYS_BASE_TEMPLATE": "nowhere.html", "SESSION_COOKIE_SECURE": is_secure}
+    host = new_host(config={**STRONG, **config}, pages=False)
+    enforce_foreign_keys(host)
+    host.app.wsgi_app = host.app.wsgi_app.app  # type: ignore[attr-defined,method-assign]
+    host.app.extensions["orgkeys"].host.permission_checker = None
+    assert check(host) == (0, "Nothing unsafe found.\n")
+    # A layout of the host's that is for others.
+    host.app.jinja_loader = DictLoader({"nowhere.html": ""})
+    assert check(host) == (0, "Nothing unsafe found.\n")
+
+
+def test_tests_may_use_plain_http_without_csrf(new_host: MakeHost) -> None:
+    relaxed = {"SESSION_COOKIE_SECURE": False, "WTF_CSRF_ENABLED": False, "TESTING": True}
+    host = new_host(config={**STRONG, **relaxed})
+    enforce_foreign_keys(host)
+    assert check(host) == (0, "Nothing unsafe found.\n")
+
+
+def test_strong_fallback_is_not_named(new_host: MakeHost) -> None:
+    host = new_host(config={**STRONG, "SECRET_KEY_FALLBACKS": ["k" * 16]})
+    enforce_foreign_keys(host)
+    assert check(host) == (0, "Nothing unsafe found.\n")
+
+
 @pytest.mark.parametrize("missing", ["organization_loader", "permission_checker"])
 def test_missing_callback_is_unsafe(strong_host: Host, missing: str) -> None:
     setattr(strong_host.app.extensions["orgkeys"].host, missing, None)
@@ -123,6 +149,13 @@ def test_sqlite_without_foreign_keys_is_unsafe(new_host: MakeHost) -> None:
     exit_code, output = check(new_host(config=STRONG))
     assert exit_code == 1
     assert "PRAGMA foreign_keys = ON" in output
+
+
+def test_sqlite_without_an_organisation_table_needs_no_foreign_keys(new_host: MakeHost) -> None:
+    host = new_host(config=STRONG, organization=sa.Integer)
+    host.app.wsgi_app = ProxyFix(host.app.wsgi_app)  # type: ignore[method-assign]
+    _, output = check(host)
+    assert "sqlite-foreign-keys" not in output
 
 
 def test_missing_and_outdated_tables_are_unsafe(new_host: MakeHost, any_database_url: str) -> None:
@@ -156,6 +189,8 @@ def test_hanging_database_is_bounded_by_advice(new_host: MakeHost, any_database_
     assert f"has no {timeout}" in output
     host.app.config["SQLALCHEMY_ENGINE_OPTIONS"] = {"connect_args": {timeout: 3}}
     assert check(host) == (0, "Nothing unsafe found.\n")
+    in_url = new_host(f"{any_database_url}?{timeout}=3", config=STRONG, tables=False)
+    assert "no-timeout" not in check(in_url)[1]
 
 
 def test_missing_layout_is_unsafe(new_host: MakeHost) -> None:
@@ -190,9 +225,25 @@ def test_app_without_proxy_fix_is_advised(new_host: MakeHost) -> None:
     assert "(no-proxy-fix)" in output
 
 
+def test_proxy_fix_below_another_layer_counts(strong_host: Host) -> None:
+    class Layer:
+        def __init__(self, app: Any) -> None:
+            self.app = app
+
+        def __call__(self, environ: Any, start_response: Any) -> Any:
+            return self.app(environ, start_response)
+
+    strong_host.app.wsgi_app = Layer(strong_host.app.wsgi_app)  # type: ignore[method-assign]
+    assert check(strong_host) == (0, "Nothing unsafe found.\n")
+
+
 @pytest.mark.parametrize(
     ("layout", "missing"),
     [
+        ("{% block head %}{% endblock %}", "no block content:"),
+        ("{% extends 'orgkeys/base.html' %}", "no block content and no block head"),
+        ("{% extends 'broken.html' %}", None),
+        ("{% extends 'gone.html' %}", None),
         ("<html></html>", "no block content and no block head"),
         ("{% block content %}{% endblock %}", "no block head:"),
         ("{% extends 'whole.html' %}", None),
@@ -203,7 +254,7 @@ def test_layout_without_its_blocks_is_unsafe(
     strong_host: Host, layout: str, missing: str | None
 ) -> None:
     whole = "{% block head %}{% endblock %}{% block content %}{% endblock %}"
-    templates = {"orgkeys/base.html": layout, "whole.html": whole}
+    templates = {"orgkeys/base.html": layout, "whole.html": whole, "broken.html": "{% block %}"}
     strong_host.app.jinja_loader = DictLoader(templates)
     exit_code, output = check(strong_host)
     assert exit_code == (missing is not None)
@@ -472,6 +523,31 @@ class TestErrorHandlers:
         outer.register_blueprint(inner)
         strong_host.app.register_blueprint(outer)
         assert "(insufficient_scope)" in check(strong_host)[1]
+
+    def test_one_of_the_outer_blueprint_alone_is_named(self, strong_host: Host) -> None:
+        outer, inner = Blueprint("outer", __name__), Blueprint("inner", __name__)
+        outer.register_error_handler(403, self.silent)
+        inner.register_error_handler(401, self.telling)
+        inner.add_url_rule("/in/<org_slug>", "view", require_key(lambda org_slug: ""))
+        outer.register_blueprint(inner)
+        strong_host.app.register_blueprint(outer)
+        _, output = check(strong_host)
+        assert output.count("handler-without-code") == 1
+        assert "(insufficient_scope)" in output
+
+    def test_one_that_fails_is_named(self, strong_host: Host) -> None:
+        def failing(error: Any) -> Any:
+            raise ZeroDivisionError
+
+        strong_host.app.register_error_handler(401, failing)
+        assert ".failing" in check(strong_host)[1]
+
+    def test_an_async_one_is_run(self, strong_host: Host) -> None:
+        async def telling(error: Any) -> tuple[Any, int]:
+            return error.problem(), error.code
+
+        strong_host.app.register_error_handler(401, telling)
+        assert check(strong_host) == (0, "Nothing unsafe found.\n")
 
     def test_one_with_the_problem_is_not(self, strong_host: Host) -> None:
         strong_host.app.register_error_handler(errors.RequestRefused, self.telling)
