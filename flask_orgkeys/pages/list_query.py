@@ -36,8 +36,8 @@ def query_of_request() -> dict[str, str]:
         "status": _one_of(STATUSES, "status"),
         "use": _one_of(USES, "use"),
         "expires": _one_of(EXPIRIES, "expires"),
-        "scope": _text("scope"),
-        "by": _text("by"),
+        "scope": _text("scope", prefix),
+        "by": _text("by", prefix),
         "sort": _one_of(SORTS, "sort"),
     }
 
@@ -69,7 +69,7 @@ def _one_of(choices: tuple[str, ...], name: str) -> str:
     return value if value in choices else START[name]
 
 
-def _text(name: str) -> str:
+def _text(name: str, prefix: str) -> str:
     """Return a value as it is, but for a key that somebody has put into it."""
     text = request.args.get(name, "")
-    return HIDDEN if holds_key(text) else text
+    return HIDDEN if holds_key(text) or without_secret(text, prefix) != text else text

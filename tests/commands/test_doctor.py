@@ -211,7 +211,9 @@ def test_undeclared_scope_is_said_to_serve_nothing(strong_host: Host) -> None:
 
 def test_remedy_for_sqlite_is_to_be_copied(new_host: MakeHost) -> None:
     _, output = check(new_host(config=STRONG))
-    assert '@event.listens_for(Engine, "connect")' in output
+    assert '\n      @event.listens_for(Engine, "connect")\n' in output
+    _, _, remedy = output.partition("(sqlite-foreign-keys)\n")
+    assert all(line.startswith("  ") for line in remedy.splitlines()[:3] if line)
 
 
 def test_debug_is_said(strong_host: Host) -> None:
