@@ -69,7 +69,8 @@ def new_host(tmp_path: Path) -> Iterator[MakeHost]:
         def make(url: str | None = None, **arguments: Any) -> Host:
             url = url or f"sqlite:///{tmp_path / 'host.sqlite'}"
             host = make_host(url, **arguments)
-            stack.callback(_clean_up, host, url)
+            is_kept = host.db is usual_models().db and arguments.get("tables", True)
+            stack.callback(_clean_up, host, url, is_kept)
             return stack.enter_context(disposing(host))
 
         yield make
@@ -87,9 +88,10 @@ def any_host(new_host: MakeHost, any_database_url: str) -> Host:
     return new_host(any_database_url)
 
 
-def _clean_up(host: Host, url: str) -> None:
-    is_usual = host.db is usual_models().db and databases.is_on_server(url)
-    if not is_usual or not tables.keep(url, host.db.metadata):
+def _clean_up(host: Host, url: str, is_kept: bool) -> None:
+    is_kept = is_kept and databases.is_on_server(url) and tables.keep(url, host.db.metadata)
+    if not is_kept:
+        tables.forget(url)
         _drop_all(host)
 
 
