@@ -31,19 +31,20 @@ ORDER BY 1
 
 _COUNTER = re.compile(r" AUTO_INCREMENT=\d+")
 
-_kept: dict[str, sa.MetaData] = {}
+_kept: dict[sa.URL, sa.MetaData] = {}
 
 
 def take(url: str) -> bool:
     """Tell whether a database has the usual tables, empty; they are the caller's from now on."""
-    return _kept.pop(url, None) is not None
+    return _kept.pop(_database(url), None) is not None
 
 
 def keep(url: str, metadata: sa.MetaData) -> bool:
     """Empty the usual tables for the next host, and tell whether that was possible: they are as
     they were made, and hold few rows.
     """
-    with _engine(url).connect() as connection:
+    database = _database(url)
+    with _engine(database).connect() as connection:
         if _description(connection) != _usual_description(databases.kind_of(url), metadata):
             return False
         deleted = 0
@@ -52,33 +53,39 @@ def keep(url: str, metadata: sa.MetaData) -> bool:
             if deleted > MANY_ROWS:
                 return False
         connection.commit()
-    _kept[url] = metadata
+    _kept[database] = metadata
     return True
 
 
-def drop_kept(url: str) -> None:
+def drop_kept(url: str | sa.URL) -> None:
     """Leave a database as empty as it was made."""
-    metadata = _kept.pop(url, None)
+    database = _database(url)
+    metadata = _kept.pop(database, None)
     if metadata is not None:
-        with _engine(url).connect() as connection:
+        with _engine(database).connect() as connection:
             metadata.drop_all(connection)
             connection.commit()
 
 
 def forget(url: str) -> None:
     """Keep nothing of a database that is dropped as a whole."""
-    _kept.pop(url, None)
+    _kept.pop(_database(url), None)
 
 
 def drop_all_kept() -> None:
     """Leave every database as empty as it was made."""
-    for url in list(_kept):
-        drop_kept(url)
+    for database in list(_kept):
+        drop_kept(database)
+
+
+def _database(url: str | sa.URL) -> sa.URL:
+    """Return the URL without the options of its connections."""
+    return sa.make_url(url).set(query={})
 
 
 @cache
-def _engine(url: str) -> sa.Engine:
-    return sa.create_engine(url, poolclass=sa.NullPool)
+def _engine(database: sa.URL) -> sa.Engine:
+    return sa.create_engine(database, poolclass=sa.NullPool)
 
 
 @cache
@@ -86,7 +93,7 @@ def _usual_description(kind: str, metadata: sa.MetaData) -> list[str]:
     with (
         tempfile.TemporaryDirectory() as folder,
         databases.temporary_database(kind, Path(folder)) as url,
-        _engine(url).connect() as connection,
+        _engine(_database(url)).connect() as connection,
     ):
         metadata.create_all(connection)
         connection.commit()
