@@ -26,7 +26,6 @@ ID_PATTERN = rf"[0-9A-Za-z]{{{ID_LENGTH}}}"
 SECRET_PATTERN = rf"[0-9A-Za-z]{{{SECRET_LENGTH}}}"
 _PLAIN = "sha256"
 _PLAIN_DIGEST = re.compile(rf"{_PLAIN}\$[0-9a-f]{{64}}")
-_ID_AND_SECRET = re.compile(rf"({ID_PATTERN})_({SECRET_PATTERN})")
 
 # Two digits at a time: a checksum is computed for every request with a key.
 _PAIRS = [first + second for first in ALPHABET for second in ALPHABET]
@@ -72,13 +71,15 @@ def parse(text: str, prefix: str) -> Token | None:
 
     .. versionadded:: 0.1.0
     """
-    head = f"{prefix}_"
-    if len(text) != len(head) + ID_LENGTH + 1 + SECRET_LENGTH or not text.startswith(head):
-        return None
-    match = _ID_AND_SECRET.fullmatch(text, len(head))
+    match = _shape(prefix).fullmatch(text)
     if match is None or checksum(text[:-CHECKSUM_LENGTH]) != text[-CHECKSUM_LENGTH:]:
         return None
     return Token(prefix, match[1], match[2])
+
+
+@lru_cache
+def _shape(prefix: str) -> re.Pattern[str]:
+    return re.compile(rf"{re.escape(prefix)}_({ID_PATTERN})_({SECRET_PATTERN})")
 
 
 def start_of(prefix: str, key_id: str) -> str:
