@@ -108,6 +108,17 @@ class TestARow:
         page.goto(KEYS)
         expect(cell(page, "Release", "Expires")).to_contain_text("in 4 days")
 
+    def test_buttons_side_by_side(self, site: Site, page: Page) -> None:
+        """On a wide page; on a narrower one, one above the other."""
+        issue_one_of_each(site.host)
+        page.goto(KEYS)
+        rotate = page.get_by_role("row").get_by_role("link", name="Rotate Release", exact=True)
+        for width, are_beside in ((1280, True), (1000, False)):
+            page.set_viewport_size({"width": width, "height": 900})
+            boxes = [link.bounding_box() for link in (rotate, revoke_link(page, "Release"))]
+            tops = {round(box["y"]) for box in boxes if box is not None}
+            assert (len(tops) == 1) is are_beside
+
     def test_a_revoked_key(self, site: Site, page: Page) -> None:
         issue_one_of_each(site.host)
         page.goto(f"{KEYS}?status=revoked")
