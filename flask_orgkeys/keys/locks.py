@@ -76,10 +76,17 @@ class Locks:
         a fresh view or fails with a conflict.
         """
         self.hold_sqlite()
-        self._hold(self._row_of_organization(organization_id))
-        if self.settings.max_keys is not None:
-            with self._bounded_wait():
-                self._execute(self._count_one_more(organization_id))
+        held = self._lock(self._row_of_organization(organization_id))
+        self._renew_snapshot(held)
+        if self.settings.max_keys is None:
+            return
+        counted = self.models.limit_table.c.organization_id
+        row = _Row(sa.select(counted).where(counted == organization_id))
+        waits = self._renews_snapshot() and not self._is_free(row)
+        with self._bounded_wait():
+            self._execute(self._count_one_more(organization_id))
+        if waits:
+            self._renew_snapshot([*held, row])
 
     def hold_key(self, organization_id: Any, key_id: str) -> None:
         """Wait until no other transaction changes a key, and make later ones wait."""
@@ -87,7 +94,7 @@ class Locks:
         key = self.models.ApiKey
         is_it = (equals(key.organization_id, organization_id), key.id == key_id)
         row = _Row(sa.select(key.id).where(*is_it))
-        self._hold([*self._row_of_organization(organization_id), row])
+        self._renew_snapshot(self._lock([*self._row_of_organization(organization_id), row]))
 
     def _row_of_organization(self, organization_id: Any) -> list[_Row]:
         """Return the organisation's row, if a change of its keys needs a lock on it.
@@ -104,18 +111,25 @@ class Locks:
             for column in columns
         ]
 
-    def _hold(self, rows: Sequence[_Row]) -> None:
-        """Lock rows, in a snapshot that is not older than the locks, if this may end a transaction.
+    def _lock(self, rows: Sequence[_Row]) -> list[_Row]:
+        """Lock rows, and return those that there are."""
+        return [row for row in rows if self._execute(row.locked()).first() is not None]
 
-        PostgreSQL's snapshot is from before the wait, and if the row itself did not change, no
+    def _is_free(self, row: _Row) -> bool:
+        """Lock a row without a wait, and tell whether that was possible."""
+        return self._execute(row.locked(waits=False)).first() is not None
+
+    def _renew_snapshot(self, held: Sequence[_Row]) -> None:
+        """Have a snapshot that is not older than the locks, if this may end a transaction.
+
+        PostgreSQL's snapshot is from before the wait, and if the row did not change in the end, no
         conflict tells. So all is locked again in another transaction, which does not wait.
         """
-        found = [self._execute(row.locked()).first() for row in rows]
-        if self._renews_snapshot():
-            self.session.commit()
-            for row, before in zip(rows, found, strict=True):
-                if self._execute(row.locked(waits=False)).first() is None and before is not None:
-                    raise sa.exc.OperationalError(None, None, _Overtaken("locked by another again"))
+        if not self._renews_snapshot():
+            return
+        self.session.commit()
+        if not all(map(self._is_free, held)):
+            raise sa.exc.OperationalError(None, None, _Overtaken("locked by another again"))
 
     def _renews_snapshot(self) -> bool:
         if not self.may_commit or self.dialect_name() != "postgresql":

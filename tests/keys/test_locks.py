@@ -240,6 +240,36 @@ class TestPermission:
         (key,) = host.keys()
         assert key.revoked_at is None
 
+    @on_servers
+    @pytest.mark.parametrize("level", LEVELS)
+    @pytest.mark.parametrize("is_first", [True, False])
+    def test_creation_that_is_taken_back(
+        self, any_database_url: str, level: str, is_first: bool, new_host: MakeHost
+    ) -> None:
+        """It leaves the row of the limit as it was, or none, so that no conflict tells."""
+        options = {"isolation_level": level}
+        config = {"ORGKEYS_MAX_KEYS": 5, "SQLALCHEMY_ENGINE_OPTIONS": options}
+        host = new_host(any_database_url, config=config)
+        host.orgkeys.permission_checker(
+            lambda *_: host.db.session.scalar(sa.select(host.Note.text)) == "ada may"
+        )
+        if not is_first:
+            host.issue()
+        before = len(host.keys())
+        with host.app.app_context():
+            host.db.session.add(host.Note(text="ada may"))
+            host.db.session.commit()
+            acme = host.organization_ids["acme"]
+            host.orgkeys.create_key(acme, name="CI", scopes=["project:deploy"])
+            with waiting_post(host, LIST, FORM) as status:
+                time.sleep(0.5)
+                with connection_of_another_process(host) as other:
+                    other.execute(sa.update(host.Note).values(text="ada may not"))
+                    other.commit()
+                host.db.session.rollback()
+                assert status() == 403
+        assert len(host.keys()) == before
+
     @pytest.mark.parametrize("path", [LIST, LIST + "/{key_id}/revoke"])
     def test_each_retry(self, host: Host, locked_out: dict[str, bool], path: str) -> None:
         let_until(host, locked_out)
