@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from flask.views import MethodView
+from werkzeug.local import LocalProxy
 
 GUARD = "__orgkeys_guard__"
 """The attribute that holds the guard of a guarded function."""
@@ -42,7 +43,9 @@ def guards_in_closure(function: Any, depth: int = 3) -> Iterator[Any]:
             inner = cell.cell_contents
         except ValueError:
             continue
-        if not callable(inner) or isinstance(inner, type):
+        # The kind first: any other question to a proxy is one to its object, for which
+        # Flask-Login's loads the user, and Flask's needs a request.
+        if issubclass(type(inner), LocalProxy) or not callable(inner) or isinstance(inner, type):
             continue
         if hasattr(inner, GUARD):
             yield inner

@@ -422,6 +422,14 @@ def test_guard_of_a_parent_that_holds_is_not_named(
     assert check(strong_host, accepted=accepted) == (0, "Nothing unsafe found.\n")
 
 
+def test_view_that_takes_a_proxy_from_around_it(strong_host: Host) -> None:
+    """As of an import within ``create_app``: the command has no request to ask for."""
+    from flask import request
+
+    strong_host.app.add_url_rule("/path", "path", lambda: request.path)
+    assert check(strong_host) == (0, "Nothing unsafe found.\n")
+
+
 class GuardedByFramework(flask_restful.Resource):  # type: ignore[misc]
     method_decorators = [require_key]
 

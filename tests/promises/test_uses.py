@@ -267,6 +267,21 @@ def test_view_that_may_call_another_guarded_one(host: Host, calls: bool) -> None
     assert noted(host, key_id) == {("calls", outcome): 1}
 
 
+def test_view_that_may_ask_for_the_user(host: Host) -> None:
+    """To look for another guard in its closure loads none."""
+    from flask_login import current_user
+
+    loaded: list[str] = []
+    host.app.login_manager.user_loader(loaded.append)  # type: ignore[attr-defined]
+    view = require_key(lambda: str(current_user) if not current_key else "")
+    host.app.add_url_rule("/view", "view", view)
+    token, key_id = host.issue()
+    client = host.client("ada")
+    assert client.get("/view", headers=bearer(token)).status_code == 200
+    assert not loaded
+    assert noted(host, key_id) == {("view", "accepted"): 1}
+
+
 @pytest.mark.parametrize("granted", [True, False])
 @pytest.mark.parametrize("around", ["class", "hook", None])
 def test_guards_of_a_class_framework(host: Host, around: str | None, granted: bool) -> None:
