@@ -72,6 +72,10 @@ def test_a_button_ticks_no_scope_that_the_search_hides(page: Page) -> None:
         "members:read",
         "members:restore",
     ]
+    group(form, "members").get_by_role("button", name="Clear members").click()
+    expect(chosen).to_have_count(0)
+    group(form, "members").get_by_role("button", name="Select all of members").click()
+    expect(chosen).to_have_count(2)
 
 
 def test_enter_in_the_search_sends_nothing(page: Page) -> None:
