@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import weakref
 from typing import Any
 
 from flask import Flask, request_started
@@ -28,6 +29,8 @@ def check_before_first_request(app: Flask) -> None:
         request_started.disconnect(check)
 
     request_started.connect(check, app, weak=False)
+    # An app that serves no request takes it along.
+    weakref.finalize(app, request_started.disconnect, check).atexit = False
 
 
 def _check_set_up(app: Flask) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from typing import Any
 
 import pytest
@@ -13,7 +15,7 @@ from sqlalchemy import String
 from flask_orgkeys import OrgKeys, errors, require_key, require_scope
 
 from ..conftest import MakeHost
-from ..host import Host
+from ..host import Host, make_host
 
 
 def test_the_list_of_hooks_stays_as_it_is(host: Host) -> None:
@@ -29,6 +31,15 @@ def test_no_later_request_pays_for_the_check(host: Host) -> None:
     host.client().get("/open")
     # A signal with receivers looks for those of the app at each request.
     assert len(request_started.receivers) == before - 1
+
+
+def test_an_app_that_serves_no_request_leaves_nothing() -> None:
+    gc.collect()
+    before = len(request_started.receivers)
+    app = weakref.ref(make_host("sqlite://", has_own_models=True, tables=False).app)
+    gc.collect()
+    assert app() is None
+    assert len(request_started.receivers) == before
 
 
 def test_a_fault_fails_each_request_before_any_hook(new_host: MakeHost) -> None:
