@@ -15,6 +15,7 @@ from ..keys.models import KeyEvent
 from ..keys.organization_ids import EVERY_ORGANIZATION
 from ..keys.reviewing import SCOPES_NEVER_NEEDED, Review
 from ..keys.reviewing import review as reviewed
+from ..keys.times import to_utc
 from ..state import AppState, state_of
 from .group import as_json, commands, organization_id_of
 from .output import minute, print_table, printing_json_list
@@ -119,8 +120,8 @@ def _time(text: str | None) -> datetime | None:
         return None
     try:
         moment = datetime.fromisoformat(text)
-        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
-    except (ValueError, OverflowError):
+        return to_utc(moment.replace(tzinfo=moment.tzinfo or UTC), "since")
+    except ValueError:
         raise click.BadParameter(
             f"{text!r}: write a time such as 2026-01-31 or 2026-01-31T12:00Z.",
             param_hint="'--since'",

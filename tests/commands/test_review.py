@@ -69,7 +69,9 @@ class TestEvents:
         found = run_json(recorded, "events", "--since", since)
         assert [event["actor"] for event in found] == actors
 
-    @pytest.mark.parametrize("since", ["yesterday", "", "0001-01-01T00:00+14:00"])
+    @pytest.mark.parametrize(
+        "since", ["yesterday", "", "0001-01-01T00:00+14:00", "0001-01-01", "9999-12-31"]
+    )
     def test_wrong_time(self, recorded: Host, since: str) -> None:
         result = run(recorded, "events", "--since", since)
         assert result.exit_code == 2
