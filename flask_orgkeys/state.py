@@ -30,7 +30,8 @@ class AppState:
     :param recorder: of the uses of keys.
     :param refusals: by endpoint, refusal and scopes: the answer, ``None`` if the host's error
         handler gives it.
-    :param last_guards: by endpoint, method and guarded view: whether no guard comes after it.
+    :param last_guards: by endpoint, method and guarded view: whether no guard comes after it;
+        ``None`` if only the request shows that.
     """
 
     settings: Settings
@@ -40,7 +41,7 @@ class AppState:
     recorder: UseRecorder
     blueprint: Blueprint
     refusals: dict[tuple[Any, ...], Any] = field(default_factory=dict)
-    last_guards: dict[tuple[str, str, Any], bool] = field(default_factory=dict)
+    last_guards: dict[tuple[str, str, Any], bool | None] = field(default_factory=dict)
 
 
 def state_of(app: Flask = current_app) -> AppState:

@@ -52,7 +52,8 @@ class Accepted:
     :param is_previous: whether the secret is the one before the last rotation.
 
     ``demanded`` are the scopes of the guards that have let it pass so far, ``is_noted`` whether
-    the request is counted as a use, accepted or refused.
+    the request is counted as a use, accepted or refused, ``noted_at`` the endpoint, method and
+    guarded view of the guard that has counted it as accepted.
     """
 
     __slots__ = (
@@ -63,6 +64,7 @@ class Accepted:
         "is_noted",
         "is_previous",
         "key_id",
+        "noted_at",
         "scopes",
         "stored",
     )
@@ -83,6 +85,7 @@ class Accepted:
         self.scopes: frozenset[str] = scopes
         self.demanded: tuple[str, ...] = ()
         self.is_noted: bool = False
+        self.noted_at: tuple[str, str, Any] | None = None
         self.has_use: bool = has_use
         self.is_previous: bool = is_previous
         self._key: AuthenticatedKey | None = None

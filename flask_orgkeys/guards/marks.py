@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from types import CodeType, FunctionType
 from typing import Any
 
 from flask.views import MethodView
@@ -51,6 +52,22 @@ def guards_in_closure(function: Any, depth: int = 3) -> Iterator[Any]:
             yield inner
         elif depth:
             yield from guards_in_closure(inner, depth - 1)
+
+
+def guards_in_globals(function: Any) -> Iterator[Any]:
+    """Give the guarded functions of its module that the code of a function names."""
+    code = getattr(function, "__code__", None)
+    for name in () if code is None else _names(code):
+        named = function.__globals__.get(name)
+        if isinstance(named, FunctionType) and hasattr(named, GUARD):
+            yield named
+
+
+def _names(code: CodeType) -> Iterator[str]:
+    yield from code.co_names
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from _names(constant)
 
 
 def _method_decorators(view_class: Any, method: str) -> Iterable[Any]:

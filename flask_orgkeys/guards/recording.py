@@ -16,7 +16,7 @@ from ..authentication.outcome import Accepted, Rejected
 from ..keys.uses import ACCEPTED, REFUSED_OUTCOMES
 from ..state import AppState
 from .current import write_uses
-from .marks import GUARD, guards_in_closure, layers_of
+from .marks import GUARD, guards_in_closure, guards_in_globals, layers_of
 
 if TYPE_CHECKING:
     from flask import Request, Response
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from ..errors import RequestRefused
 
 _OUTCOMES = frozenset(REFUSED_OUTCOMES)
+_UNKNOWN: Any = object()
 
 
 def note_accepted(
@@ -39,17 +40,21 @@ def note_accepted(
     if rule is None or not recorder.is_on:
         return
     endpoint: str = rule.endpoint
-    is_last = state.last_guards.get((endpoint, carrier.method, guarded))
-    if is_last is None:
+    place = (endpoint, carrier.method, guarded)
+    is_last = state.last_guards.get(place, _UNKNOWN)
+    if is_last is _UNKNOWN:
         is_last = _is_last(state, endpoint, carrier.method, guarded)
     if outcome.demanded:
         scopes = tuple(dict.fromkeys((*outcome.demanded, *scopes)))
+    if outcome.noted_at is not None:
+        _learn(state, outcome)
     if not is_last:
         outcome.demanded = scopes
         if is_last is None:
             after_this_request(partial(_note_with_response, state, carrier, outcome, endpoint))
     elif not outcome.is_noted:
         outcome.is_noted = True
+        outcome.noted_at = place
         _note(state, carrier, outcome, endpoint, ACCEPTED, scopes)
 
 
@@ -70,6 +75,8 @@ def note_refused(
         return
     if isinstance(outcome, Accepted):
         outcome.is_noted = True
+        if outcome.noted_at is not None:
+            _learn(state, outcome)
     _note(state, carrier, outcome, rule.endpoint, code, scopes)
 
 
@@ -100,17 +107,25 @@ def _note_with_response(
     return response
 
 
+def _learn(state: AppState, outcome: Accepted) -> None:
+    """Have later requests noted with the response: the guard that has noted this one was not the
+    last, for its view calls a guarded function in a way that its code does not show.
+    """
+    if outcome.noted_at in state.last_guards:
+        state.last_guards[outcome.noted_at] = None
+
+
 def _is_last(state: AppState, endpoint: str, method: str, guarded: Any) -> bool | None:
     """Tell whether no guard comes after one, as far as the registered view function shows;
-    ``None`` if a function below it has guarded ones in its closure, which it may call.
+    ``None`` if a function below it names guarded ones, which it may call.
     """
     if hasattr(getattr(guarded, "__wrapped__", None), GUARD):
         return False
     view = state.authenticator.app.view_functions.get(endpoint)
     layers = [list(_chain(layer)) for layer in layers_of(view, method) if hasattr(layer, GUARD)]
     below = [function for layer in (*layers, _chain(guarded)) for function in layer]
-    unmarked = (function for function in below if not hasattr(function, GUARD))
-    if any(True for function in unmarked for _ in guards_in_closure(function)):
+    unmarked = [function for function in below if not hasattr(function, GUARD)]
+    if any(True for function in unmarked for _ in _named_guards(function)):
         return None
     if not any(guarded in layer for layer in layers):
         # One that is no part of the view, such as a before_request function, comes before it. One
@@ -128,6 +143,11 @@ def _is_around_method(guarded: Any, view: Any, method: str) -> bool:
     return innermost is not None and any(
         unwrap(layer) is innermost for layer in layers_of(view, method) if callable(layer)
     )
+
+
+def _named_guards(function: Any) -> Iterator[Any]:
+    yield from guards_in_closure(function)
+    yield from guards_in_globals(function)
 
 
 def _chain(function: Any) -> Iterator[Any]:

@@ -12,8 +12,9 @@ import flask_restful
 import pytest
 import sqlalchemy as sa
 import time_machine
-from flask import abort
-from flask.views import MethodView
+from flask import abort, current_app
+from flask.views import MethodView, View
+from werkzeug.exceptions import Forbidden
 
 from flask_orgkeys import current_key, require_key, require_scope
 from flask_orgkeys.authentication.drivers import SQLite
@@ -280,6 +281,73 @@ def test_view_that_may_ask_for_the_user(host: Host) -> None:
     assert client.get("/view", headers=bearer(token)).status_code == 200
     assert not loaded
     assert noted(host, key_id) == {("view", "accepted"): 1}
+
+
+@require_scope("project:deploy")
+def deploying() -> str:
+    return ""
+
+
+def calling() -> Any:
+    return deploying()
+
+
+def calling_in_a_lambda() -> Any:
+    return (lambda: deploying())()
+
+
+def catching() -> Any:
+    try:
+        return deploying()
+    except Forbidden:
+        return ""
+
+
+def dispatching() -> Any:
+    return current_app.view_functions["deploy_anywhere"]()
+
+
+class Dispatching(View):
+    @require_scope("project:deploy")
+    def run(self) -> str:
+        return ""
+
+    def dispatch_request(self) -> Any:
+        return self.run()
+
+
+BOTH = ["app:publish", "project:deploy"]
+DECISIONS = [
+    (BOTH, "accepted", BOTH),
+    (["app:publish"], "insufficient_scope", ["project:deploy"]),
+]
+
+
+@pytest.mark.parametrize(("held", "outcome", "demanded"), DECISIONS)
+@pytest.mark.parametrize("view", [calling, calling_in_a_lambda, catching])
+def test_view_that_calls_a_guarded_function(
+    host: Host, view: Any, held: list[str], outcome: str, demanded: list[str]
+) -> None:
+    host.app.add_url_rule("/calling", "calling", require_scope("app:publish")(view))
+    token, key_id = host.issue(scopes=held)
+    for _ in range(2):
+        host.client().get("/calling", headers=bearer(token))
+    (use,) = uses_of(host, key_id)
+    assert (use["outcome"], use["uses"], use["scopes"]) == (outcome, 1, demanded)
+
+
+@pytest.mark.parametrize(("held", "outcome", "demanded"), DECISIONS)
+@pytest.mark.parametrize("view", [dispatching, hiding(calling), Dispatching.as_view("dispatching")])
+def test_call_of_a_guard_that_no_code_shows_counts_once_from_the_second_on(
+    host: Host, view: Any, held: list[str], outcome: str, demanded: list[str]
+) -> None:
+    host.app.add_url_rule("/dispatching", "dispatching", require_scope("app:publish")(view))
+    first, _ = host.issue(scopes=held)
+    token, key_id = host.issue(scopes=held)
+    for presented in (first, token):
+        host.client().get("/dispatching", headers=bearer(presented))
+    (use,) = uses_of(host, key_id)
+    assert (use["outcome"], use["uses"], use["scopes"]) == (outcome, 1, demanded)
 
 
 @pytest.mark.parametrize("granted", [True, False])
