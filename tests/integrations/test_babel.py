@@ -106,6 +106,16 @@ class TestCatalogs:
             assert all(texts)
 
     @pytest.mark.parametrize("language", LANGUAGES)
+    def test_no_two_texts_become_one(self, language: str) -> None:
+        """A state reads otherwise than the action that leads to it."""
+        messages = messages_of(read_catalog(CATALOGS / language / "LC_MESSAGES" / "orgkeys.po"))
+        alike: dict[tuple[str, ...], set[str]] = {}
+        for wanted, texts in texts_of(messages).items():
+            english = wanted if isinstance(wanted, str) else wanted[0]
+            alike.setdefault(tuple(texts), set()).add(english.lower().removesuffix("s"))
+        assert [texts for texts in alike.values() if len(texts) > 1] == []
+
+    @pytest.mark.parametrize("language", LANGUAGES)
     def test_each_is_compiled(self, language: str) -> None:
         path = CATALOGS / language / "LC_MESSAGES" / "orgkeys.po"
         with path.with_suffix(".mo").open("rb") as file:
