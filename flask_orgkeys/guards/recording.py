@@ -75,8 +75,7 @@ def note_refused(
         return
     if isinstance(outcome, Accepted):
         outcome.is_noted = True
-        if outcome.noted_at is not None:
-            _learn(state, outcome)
+        _learn(state, outcome)
     _note(state, carrier, outcome, rule.endpoint, code, scopes)
 
 
@@ -125,16 +124,15 @@ def _is_last(state: AppState, endpoint: str, method: str, guarded: Any) -> bool 
     layers = [list(_chain(layer)) for layer in layers_of(view, method) if hasattr(layer, GUARD)]
     below = [function for layer in (*layers, _chain(guarded)) for function in layer]
     unmarked = [function for function in below if not hasattr(function, GUARD)]
-    if any(True for function in unmarked for _ in _named_guards(function)):
-        return None
-    if not any(guarded in layer for layer in layers):
-        # One that is no part of the view, such as a before_request function, comes before it. One
-        # that a class framework has put around a method may be the last. Neither is remembered,
-        # for it may be made within a request.
-        return not layers or _is_around_method(guarded, view, method)
-    is_last = guarded in layers[-1]
-    state.last_guards[endpoint, method, guarded] = is_last
-    return is_last
+    shows_all = not any(any(_named_guards(function)) for function in unmarked)
+    if any(guarded in layer for layer in layers):
+        is_last = guarded in layers[-1] if shows_all else None
+        state.last_guards[endpoint, method, guarded] = is_last
+        return is_last
+    # One that is no part of the view, such as a before_request function, comes before it. One that
+    # a class framework has put around a method may be the last. Neither is remembered, for it may
+    # be made within a request.
+    return (not layers or _is_around_method(guarded, view, method)) if shows_all else None
 
 
 def _is_around_method(guarded: Any, view: Any, method: str) -> bool:
