@@ -57,7 +57,8 @@ class _Row:
 class Locks:
     """The locks of one app's keys, held until the end of the session's transaction.
 
-    :param may_commit: whether the transaction is for nothing but these locks and what follows.
+    :param may_commit: whether the transaction is for nothing but these locks and the change after
+        them.
     """
 
     session: scoped_session[Any]
@@ -76,13 +77,15 @@ class Locks:
         a fresh view or fails with a conflict.
         """
         self.hold_sqlite()
-        held = self._lock(self._row_of_organization(organization_id))
-        self._renew_snapshot(held)
+        renews = self._renews_snapshot()
+        held = self._lock(self._row_of_organization(organization_id, renews))
+        if renews:
+            self._renew_snapshot(held)
         if self.settings.max_keys is None:
             return
         counted = self.models.limit_table.c.organization_id
         row = _Row(sa.select(counted).where(counted == organization_id))
-        waits = self._renews_snapshot() and not self._is_free(row)
+        waits = renews and not self._is_free(row)
         with self._bounded_wait():
             self._execute(self._count_one_more(organization_id))
         if waits:
@@ -94,15 +97,20 @@ class Locks:
         key = self.models.ApiKey
         is_it = (equals(key.organization_id, organization_id), key.id == key_id)
         row = _Row(sa.select(key.id).where(*is_it))
-        self._renew_snapshot(self._lock([*self._row_of_organization(organization_id), row]))
+        renews = self._renews_snapshot()
+        held = self._lock([*self._row_of_organization(organization_id, renews), row])
+        if renews:
+            self._renew_snapshot(held)
 
-    def _row_of_organization(self, organization_id: Any) -> list[_Row]:
+    def _row_of_organization(self, organization_id: Any, renews: bool) -> list[_Row]:
         """Return the organisation's row, if a change of its keys needs a lock on it.
 
         MariaDB and PostgreSQL lock it themselves when a row refers to it. That is too late for a
         snapshot, which would be from before the wait.
+
+        :param renews: whether a snapshot is to be renewed once the rows are locked.
         """
-        if self.dialect_name() not in _MYSQL and not self._renews_snapshot():
+        if self.dialect_name() not in _MYSQL and not renews:
             return []
         references = self.models.key_table.c.organization_id.foreign_keys
         columns = [reference.column for reference in references]
@@ -120,18 +128,17 @@ class Locks:
         return self._execute(row.locked(waits=False)).first() is not None
 
     def _renew_snapshot(self, held: Sequence[_Row]) -> None:
-        """Have a snapshot that is not older than the locks, if this may end a transaction.
+        """Have a snapshot that is not older than the locks.
 
         PostgreSQL's snapshot is from before the wait, and if the row did not change in the end, no
         conflict tells. So all is locked again in another transaction, which does not wait.
         """
-        if not self._renews_snapshot():
-            return
         self.session.commit()
         if not all(map(self._is_free, held)):
             raise sa.exc.OperationalError(None, None, _Overtaken("locked by another again"))
 
     def _renews_snapshot(self) -> bool:
+        """Tell whether a snapshot may be older than the locks, and the transaction may end here."""
         if not self.may_commit or self.dialect_name() != "postgresql":
             return False
         return self.connection().get_isolation_level() in _SNAPSHOTS
