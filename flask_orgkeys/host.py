@@ -60,7 +60,7 @@ class Host:
     """
 
     db: SQLAlchemy
-    id_column: sa.Column[Any] | None = None
+    id_column: sa.Column[Any]
     organization_loader: Callable[[Any], Any] | None = None
     permission_checker: Callable[[Any, Any, str], Any] | None = None
     actor_namer: Callable[[list[str]], Any] | None = None
@@ -101,7 +101,7 @@ class Host:
             session.autoflush = flushes
 
     def _is_beyond_ids(self, number: int) -> bool:
-        kind = None if self.id_column is None else self.id_column.type
+        kind = self.id_column.type
         return not is_in_range(kind if isinstance(kind, sa.Integer) else sa.Integer(), number)
 
     def names_of(self, actors: Iterable[str | None]) -> Mapping[str, str]:

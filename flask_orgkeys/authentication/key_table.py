@@ -84,14 +84,12 @@ class KeyTable:
     def _compile(self, models: Models, engine: Engine) -> None:
         key = models.key_table.c
         dialect = engine.dialect
-        computed: dict[str, sa.ColumnElement[Any]] = {
+        expressions: dict[str, sa.ColumnElement[Any]] = {
+            **{column.name: _as_stored(column) for column in key},
             "expires_at": key.expires_at,
             "unconfirmed_since": _as_stored(sa.case((key.confirmed_at.is_(None), key.rotated_at))),
         }
-        columns = [
-            _readable(computed[name] if name in computed else _as_stored(key[name]), dialect)
-            for name in StoredKey._fields
-        ]
+        columns = [_readable(expressions[name], dialect) for name in StoredKey._fields]
         key_id = sa.bindparam("key_id", type_=key.id.type)
         self._processors = [
             (index, process) for index, (_, process) in enumerate(columns) if process is not None

@@ -330,15 +330,16 @@ class Lookup:
             # As for a change: one that reads from a replica changes where keys are revoked.
             change = self._models.key_table.update()
             bind = session.get_bind(mapper=sa.inspect(self._models.ApiKey), clause=change)
-        if isinstance(bind, Connection):
-            return self._as_in_sessions(bind.engine), bind
-        engine = self._as_in_sessions(bind) if self._schemas else bind
-        return engine, None if session is None else _open_connection(session, engine)
+        connection = bind if isinstance(bind, Connection) else None
+        engine = bind if connection is None else connection.engine
+        if self._schemas:
+            engine = self._as_in_sessions(engine)
+        if connection is None and session is not None:
+            connection = _open_connection(session, engine)
+        return engine, connection
 
     def _as_in_sessions(self, engine: Engine) -> Engine:
         """Return an engine with the schemas that every session of the host's gives it."""
-        if not self._schemas:
-            return engine
         if self._translated is None or self._translated[0] is not engine:
             options = {_SCHEMAS: self._schemas}
             self._translated = engine, engine.execution_options(**options)
