@@ -108,6 +108,19 @@ def deadline(
         signal.signal(signal.SIGUSR1, before)
 
 
+def beginning_of(patch: pytest.MonkeyPatch, owner: type[Any], name: str) -> threading.Event:
+    """Return an event that is set as soon as a method is called."""
+    begun = threading.Event()
+    method: Callable[..., Any] = getattr(owner, name)
+
+    def begin(*arguments: Any) -> Any:
+        begun.set()
+        return method(*arguments)
+
+    patch.setattr(owner, name, begin)
+    return begun
+
+
 SLOW_TOUCH = {
     "postgresql": [
         "CREATE FUNCTION nap() RETURNS trigger LANGUAGE plpgsql"
@@ -179,14 +192,7 @@ def test_touch(
 ) -> None:
     host = small_host(new_host, any_database_url, hook)
     keys = [host.issue() for _ in range(2)]
-    begun = threading.Event()
-    write = PendingUses.write
-
-    def begin_to_write(pending: PendingUses, connection: Any) -> None:
-        begun.set()
-        write(pending, connection)
-
-    monkeypatch.setattr(PendingUses, "write", begin_to_write)
+    begun = beginning_of(monkeypatch, PendingUses, "write")
     with slow_touch(host):
         for token, _ in keys:
             begun.clear()
@@ -207,14 +213,7 @@ def test_look_up(
     host = small_host(new_host, any_database_url, hook)
     token, key_id = host.issue()
     assert send(host, token) == 200
-    begun = threading.Event()
-    call = KeyTable._call
-
-    def begin_to_look_up(table: KeyTable, *arguments: Any) -> Any:
-        begun.set()
-        return call(table, *arguments)
-
-    monkeypatch.setattr(KeyTable, "_call", begin_to_look_up)
+    begun = beginning_of(monkeypatch, KeyTable, "_call")
     for _ in range(2):
         begun.clear()
         with (
