@@ -36,7 +36,7 @@ class _WithinCalendar(_Decorator):
         return _Readable(column)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle it, although its class is not where its name says."""
+        """Pickle it by a function: by its name, its class would be PostgreSQL's own type."""
         return _within_calendar, (self.timezone,)
 
 
